@@ -1,0 +1,9 @@
+/* Time for deadlines: CLOCK_MONOTONIC, in milliseconds. */
+#pragma once
+
+#include <stdint.h>
+
+int64_t clock_ms(void);
+
+/* What is left until deadline_ms, for poll(): never negative. */
+int clock_left_ms(int64_t deadline_ms);

@@ -1,0 +1,135 @@
+#include "common/isolate.h"
+
+#include <cap-ng.h>
+#include <errno.h>
+#include <linux/securebits.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/fd.h"
+#include "common/policy.h"
+
+#ifndef PR_SET_MDWE
+#define PR_SET_MDWE		65
+#define PR_MDWE_REFUSE_EXEC_GAIN 1
+#endif
+
+static int stage_fds(const struct isolation *iso, struct error *err)
+{
+	if (close_range(iso->first_free_fd, ~0U, 0) < 0)
+		return error_errno(err, errno, "close_range");
+	return 0;
+}
+
+static int stage_namespaces(const struct isolation *iso, struct error *err)
+{
+	int fd = iso->void_pidfd;
+
+	if (fd < 0)
+		return 0;
+	if (setns(fd, iso->void_namespaces) < 0)
+		return error_errno(err, errno, "join the void's namespaces");
+	fd_close(&fd);
+	/* setns() leaves root and cwd at the namespace's root; a relative path must not lead out. */
+	if ((iso->void_namespaces & CLONE_NEWNS) && chdir("/") < 0)
+		return error_errno(err, errno, "chdir to the empty root");
+	return 0;
+}
+
+static int limit(__rlimit_resource_t what, const char *name, rlim_t value, struct error *err)
+{
+	const struct rlimit rl = { .rlim_cur = value, .rlim_max = value };
+
+	if (setrlimit(what, &rl) < 0)
+		return error_errno(err, errno, "limit %s to %llu", name, (unsigned long long)value);
+	return 0;
+}
+
+static int stage_limits(const struct isolation *iso, struct error *err)
+{
+	int r;
+
+	umask(077);
+	r = limit(RLIMIT_CORE, "core files", 0, err);
+	if (r == 0)
+		r = limit(RLIMIT_MEMLOCK, "locked memory", 0, err);
+	if (r == 0)
+		r = limit(RLIMIT_MSGQUEUE, "message queues", 0, err);
+	if (r == 0)
+		r = limit(RLIMIT_NOFILE, "open files", iso->nofile, err);
+	if (r == 0 && !iso->may_write_files)
+		r = limit(RLIMIT_FSIZE, "file size", 0, err);
+	if (r == 0 && !iso->may_fork)
+		r = limit(RLIMIT_NPROC, "processes", 0, err);
+	return r;
+}
+
+static int stage_identity(const struct isolation *iso, struct error *err)
+{
+	const unsigned long bits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED |
+				   SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
+				   SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
+	int r;
+
+	capng_clear(CAPNG_SELECT_ALL);
+	/* Setting securebits needs SETPCAP, which the last capng_apply() takes away. */
+	for (const int *cap = iso->caps; cap && *cap >= 0; cap++)
+		if (capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, (unsigned)*cap) < 0)
+			return error_set(err, EINVAL, "capability %d is unknown", *cap);
+	r = capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_SETPCAP);
+	if (r == 0)
+		r = capng_change_id((int)iso->uid, (int)iso->uid,
+			CAPNG_DROP_SUPP_GRP | CAPNG_CLEAR_BOUNDING);
+	if (r < 0)
+		return error_set(err, EPERM, "change to uid %u (libcap-ng says %d)", iso->uid, r);
+
+	if (prctl(PR_SET_SECUREBITS, bits, 0, 0, 0) < 0)
+		return error_errno(err, errno, "set securebits");
+
+	capng_update(CAPNG_DROP, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_SETPCAP);
+	if (capng_apply(CAPNG_SELECT_CAPS) < 0)
+		return error_set(err, EPERM, "give up the last capabilities");
+	return 0;
+}
+
+static int stage_filter(const struct isolation *iso, struct error *err)
+{
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return error_errno(err, errno, "set not dumpable");
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return error_errno(err, errno, "set no_new_privs");
+	if (!iso->policy)
+		return 0;
+	/* Since Linux 6.3; EINVAL before. An extra layer: the policies refuse PROT_EXEC too. */
+	if (prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) < 0 && errno != EINVAL)
+		return error_errno(err, errno, "refuse executable memory");
+	return policy_load(iso->policy, err);
+}
+
+int isolate(const struct isolation *iso, struct error *err)
+{
+	static const struct {
+		const char *name;
+		int (*run)(const struct isolation *iso, struct error *err);
+	} stages[] = {
+		{ "fds", stage_fds },
+		{ "namespaces", stage_namespaces },
+		{ "limits", stage_limits },
+		{ "identity", stage_identity },
+		{ "filter", stage_filter },
+	};
+
+	if (prctl(PR_SET_NAME, iso->name, 0, 0, 0) < 0)
+		return error_errno(err, errno, "set the name");
+	for (size_t i = 0; i < ARRAY_SIZE(stages); i++) {
+		int r = stages[i].run(iso, err);
+
+		if (r < 0)
+			return error_wrap(err, "isolation, stage %s", stages[i].name);
+	}
+	return 0;
+}

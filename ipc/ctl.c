@@ -1,0 +1,57 @@
+#include "ipc/ctl.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+const char *role_name(enum role role)
+{
+	static const char *const names[ROLE_COUNT] = {
+		[ROLE_FRONTEND] = "frontend",
+		[ROLE_AGENTD] = "agentd",
+		[ROLE_VMMD] = "vmmd",
+		[ROLE_PERSISTD] = "persistd",
+		[ROLE_NETD] = "netd",
+		[ROLE_QEMU] = "qemu",
+		[ROLE_VIRTIOFSD] = "virtiofsd",
+		[ROLE_SUPERVISOR] = "supervisor",
+		[ROLE_MOUNTD] = "mountd",
+	};
+
+	return role < ROLE_COUNT ? names[role] : "unknown";
+}
+
+int ctl_send(int fd, enum ctl_type type, enum role role, int status, const char *text)
+{
+	struct ctl_msg msg = { .type = (uint16_t)type, .role = (uint16_t)role, .status = status };
+
+	if (text)
+		snprintf(msg.text, sizeof(msg.text), "%s", text);
+	if (send(fd, &msg, sizeof(msg), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		return -errno;
+	return 0;
+}
+
+int ctl_recv(int fd, int flags, struct ctl_msg *ret)
+{
+	struct ctl_msg msg;
+	struct iovec iov = { .iov_base = &msg, .iov_len = sizeof(msg) };
+	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t n;
+
+	do
+		n = recvmsg(fd, &mh, flags);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == ECONNRESET ? 0 : -errno;
+	if (n == 0 && !(mh.msg_flags & MSG_TRUNC))
+		return 0;
+	/* Without room for control data the kernel drops any fd and says so in MSG_CTRUNC. */
+	if (n != sizeof(msg) || (mh.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+		return -EPROTO;
+	if (msg.text[sizeof(msg.text) - 1] || msg.role >= ROLE_COUNT)
+		return -EPROTO;
+	*ret = msg;
+	return 1;
+}

@@ -1,0 +1,89 @@
+#include "ipc/tables.h"
+
+#include "ipc/agentd.pb-c.h"
+#include "ipc/common.pb-c.h"
+#include "ipc/mountd.pb-c.h"
+#include "ipc/netd.pb-c.h"
+#include "ipc/persistd.pb-c.h"
+#include "ipc/slot.pb-c.h"
+#include "ipc/vmmd.pb-c.h"
+
+#define D(m)	   (&ipc__##m##__descriptor)
+#define REQ(m)	   .request = D(m), .reply = D(empty)
+#define REQ_R(m)   .request = D(m), .reply = D(m##_reply)
+#define EVENT(m)   .event = D(m)
+#define FDS(n, ...) .nfds = (n), .min_fds = (n), .fds = { __VA_ARGS__ }
+#define TABLE(var, text)                                                                           \
+	const struct ipc_channel ipc_##var = { text, var##_rows, ARRAY_SIZE(var##_rows) }
+
+static const struct ipc_message frontend_netd_rows[] = {
+	{ NETD_SCAN, "scan", REQ_R(netd_scan) },
+};
+TABLE(frontend_netd, "frontend-netd");
+
+static const struct ipc_message frontend_mountd_rows[] = {
+	{ MOUNTD_START_SHARE, "start_share", REQ(mountd_start_share) },
+	{ MOUNTD_ADD_CONTAINER, "add_container", REQ(mountd_add_container) },
+	{ MOUNTD_REMOVE_CONTAINER, "remove_container", REQ(mountd_remove_container) },
+	{ MOUNTD_OPEN_STDIO, "open_stdio", REQ(mountd_open_stdio) },
+	{ MOUNTD_OPEN_EVENTS, "open_events", REQ(mountd_open_events), FDS(1, FD_UNIX_STREAM) },
+};
+TABLE(frontend_mountd, "frontend-mountd");
+
+static const struct ipc_message frontend_vmmd_rows[] = {
+	{ VMMD_LAUNCH, "launch", REQ(vmmd_launch) },
+	{ VMMD_CONT, "cont", REQ(vmmd_cont) },
+	{ VMMD_STOP, "stop", REQ(vmmd_stop) },
+	{ VMMD_EVENT, "vm_event", EVENT(vm_event) },
+};
+TABLE(frontend_vmmd, "frontend-vmmd");
+
+static const struct ipc_message frontend_agentd_rows[] = {
+	{ AGENTD_CONNECT, "connect", REQ_R(agentd_connect) },
+	{ AGENTD_CREATE_SANDBOX, "create_sandbox", REQ(agentd_create_sandbox) },
+	{ AGENTD_CREATE_CONTAINER, "create_container", REQ(agentd_create_container) },
+	{ AGENTD_START, "start", REQ(agentd_start) },
+	{ AGENTD_SIGNAL, "signal", REQ(agentd_signal) },
+	{ AGENTD_REMOVE, "remove", REQ(agentd_remove) },
+	{ AGENTD_EXITED, "exited", EVENT(agentd_exited) },
+	{ AGENTD_LOST, "lost", EVENT(agentd_lost) },
+};
+TABLE(frontend_agentd, "frontend-agentd");
+
+static const struct ipc_message frontend_persistd_rows[] = {
+	{ PERSISTD_RECORD, "record", REQ(persistd_record) },
+	{ PERSISTD_FORGET, "forget", REQ(persistd_forget) },
+};
+TABLE(frontend_persistd, "frontend-persistd");
+
+static const struct ipc_message mountd_agentd_rows[] = {
+	{ MOUNTD_AGENTD_CONFIG, "config", EVENT(config), FDS(1, FD_REGULAR_RO) },
+	{ MOUNTD_AGENTD_STDIN, "stdin", EVENT(stdio), FDS(2, FD_FIFO_RO, FD_PIPE_W) },
+	{ MOUNTD_AGENTD_STDOUT, "stdout", EVENT(stdio), FDS(1, FD_FIFO_RW) },
+	{ MOUNTD_AGENTD_STDERR, "stderr", EVENT(stdio), FDS(1, FD_FIFO_RW) },
+};
+TABLE(mountd_agentd, "mountd-agentd");
+
+static const struct ipc_message mountd_vmmd_rows[] = {
+	{ MOUNTD_VMMD_SHARE, "share", EVENT(share), FDS(1, FD_UNIX_STREAM) },
+};
+TABLE(mountd_vmmd, "mountd-vmmd");
+
+static const struct ipc_message vmmd_agentd_rows[] = {
+	{ VMMD_AGENTD_STREAM, "agent_stream", EVENT(agent_stream), FDS(1, FD_UNIX_STREAM) },
+	{ VMMD_AGENTD_CONSOLE, "console", EVENT(console), FDS(1, FD_UNIX_STREAM) },
+};
+TABLE(vmmd_agentd, "vmmd-agentd");
+
+static const struct ipc_message slot_rows[] = {
+	{ SLOT_ARG, "arg", EVENT(slot_arg) },
+	{ SLOT_FD, "fd", EVENT(slot_fd), FDS(1, FD_ANY) },
+	{ SLOT_EXEC, "exec", REQ(slot_exec) },
+};
+TABLE(slot, "slot");
+
+const struct ipc_channel *const ipc_channels[] = {
+	&ipc_frontend_netd,	 &ipc_frontend_mountd, &ipc_frontend_vmmd, &ipc_frontend_agentd,
+	&ipc_frontend_persistd, &ipc_mountd_agentd,   &ipc_mountd_vmmd,	  &ipc_vmmd_agentd,
+	&ipc_slot,		 NULL,
+};

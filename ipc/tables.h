@@ -1,0 +1,51 @@
+/* Every message that can cross a boundary: one table for each channel. */
+#pragma once
+
+#include "ipc/channel.h"
+
+enum netd_msg { NETD_SCAN = 1 };
+enum mountd_msg {
+	MOUNTD_START_SHARE = 1,
+	MOUNTD_ADD_CONTAINER,
+	MOUNTD_REMOVE_CONTAINER,
+	MOUNTD_OPEN_STDIO,
+	MOUNTD_OPEN_EVENTS,
+};
+enum mountd_agentd_msg {
+	MOUNTD_AGENTD_CONFIG = 1,
+	MOUNTD_AGENTD_STDIN,
+	MOUNTD_AGENTD_STDOUT,
+	MOUNTD_AGENTD_STDERR,
+};
+enum mountd_vmmd_msg { MOUNTD_VMMD_SHARE = 1 };
+enum vmmd_msg { VMMD_LAUNCH = 1, VMMD_CONT, VMMD_STOP, VMMD_EVENT };
+enum vmmd_agentd_msg { VMMD_AGENTD_STREAM = 1, VMMD_AGENTD_CONSOLE };
+enum agentd_msg {
+	AGENTD_CONNECT = 1,
+	AGENTD_CREATE_SANDBOX,
+	AGENTD_CREATE_CONTAINER,
+	AGENTD_START,
+	AGENTD_SIGNAL,
+	AGENTD_REMOVE,
+	AGENTD_EXITED,
+	AGENTD_LOST,
+};
+enum persistd_msg { PERSISTD_RECORD = 1, PERSISTD_FORGET };
+enum slot_msg { SLOT_ARG = 1, SLOT_FD, SLOT_EXEC };
+
+extern const struct ipc_channel ipc_frontend_netd;
+extern const struct ipc_channel ipc_frontend_mountd;
+extern const struct ipc_channel ipc_frontend_vmmd;
+extern const struct ipc_channel ipc_frontend_agentd;
+extern const struct ipc_channel ipc_frontend_persistd;
+extern const struct ipc_channel ipc_mountd_agentd;
+extern const struct ipc_channel ipc_mountd_vmmd;
+extern const struct ipc_channel ipc_vmmd_agentd;
+extern const struct ipc_channel ipc_slot;
+
+/* All of them, for tests and fuzzers. Ends with NULL. */
+extern const struct ipc_channel *const ipc_channels[];
+
+/* The path of a container's rootfs in the share, seen by mountd and by the guest alike. */
+#define SHARE_ROOTFS_FMT "c%u/rootfs"
+#define SHARE_TAG	 "kataShared"

@@ -1,0 +1,194 @@
+#include "tests/lib/test.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct test *tests;
+
+void test_register(struct test *t)
+{
+	struct test **p = &tests;
+
+	while (*p)
+		p = &(*p)->next;
+	*p = t;
+}
+
+void test_fail(const char *file, int line, const char *fmt, ...)
+{
+	va_list ap;
+
+	fprintf(stderr, "%s:%d: ", file, line);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	fflush(NULL);
+	_exit(1);
+}
+
+void test_skip(const char *why)
+{
+	fprintf(stderr, "skipped: %s\n", why);
+	_exit(TEST_SKIPPED);
+}
+
+int test_count_fds(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	int n = 0;
+
+	if (!d)
+		return -1;
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n - 3; /* ".", ".." and the directory itself */
+}
+
+void test_pair(int ret[2])
+{
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ret) < 0)
+		test_fail(__FILE__, __LINE__, "socketpair: %s", strerror(errno));
+}
+
+static void run_checked(const struct test *t)
+{
+	int before = test_count_fds(), after;
+
+	t->run();
+	after = test_count_fds();
+	if (after != before)
+		test_fail(t->name, 0, "%d fds open, %d before the test", after, before);
+}
+
+static const char *run_forked(const struct test *t)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		setpgid(0, 0);
+		run_checked(t);
+		fflush(NULL);
+		_exit(0);
+	}
+	status = test_wait(pid, TEST_TIMEOUT_S * 1000);
+	kill(-pid, SIGKILL); /* what the test itself has left */
+	if (status < 0)
+		return "TIMEOUT";
+	if (WIFEXITED(status) && WEXITSTATUS(status) == TEST_SKIPPED)
+		return "SKIP";
+	if (WIFSIGNALED(status))
+		fprintf(stderr, "%s: signal %d\n", t->name, WTERMSIG(status));
+	return status == 0 ? "ok" : "FAIL";
+}
+
+int main(int argc, char **argv)
+{
+	int passed = 0, failed = 0, skipped = 0;
+
+	for (const struct test *t = tests; t; t = t->next) {
+		const char *result;
+
+		if (argc > 1) {
+			if (strcmp(argv[1], t->name) == 0) {
+				run_checked(t);
+				return 0;
+			}
+			continue;
+		}
+		result = run_forked(t);
+		printf("%-8s %s\n", result, t->name);
+		fflush(stdout);
+		if (strcmp(result, "ok") == 0)
+			passed++;
+		else if (strcmp(result, "SKIP") == 0)
+			skipped++;
+		else
+			failed++;
+	}
+	if (argc > 1)
+		return 2;
+	printf("%d passed, %d failed, %d skipped\n", passed, failed, skipped);
+	if (failed)
+		return 1;
+	return passed == 0 ? TEST_SKIPPED : 0;
+}
+
+static _Noreturn void exec_child(const char *path, char *const *argv, const struct test_fd *fds)
+{
+	int moved[32];
+	int n = 0, highest = 2;
+
+	/* Above all targets first, so that no dup2 overwrites one still needed. */
+	for (; fds[n].target >= 0; n++) {
+		moved[n] = fcntl(fds[n].fd, F_DUPFD_CLOEXEC, 100);
+		if (moved[n] < 0)
+			_exit(126);
+		if (fds[n].target > highest)
+			highest = fds[n].target;
+	}
+	for (int i = 0; i < n; i++)
+		if (dup2(moved[i], fds[i].target) < 0)
+			_exit(126);
+	close_range((unsigned)highest + 1, ~0U, 0);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	execv(path, argv);
+	_exit(127);
+}
+
+int test_spawn(const char *binary, const char *const *args, const struct test_fd *fds)
+{
+	const char *build = getenv("BULKHEAD_BUILD");
+	char path[4096];
+	char *argv[64] = { path };
+	char folder[64];
+	size_t n = 1;
+	pid_t pid;
+
+	/* bulkhead-netd is built in netd/, bulkhead-slot in supervisor/ */
+	snprintf(folder, sizeof(folder), "%s", binary + strlen("bulkhead-"));
+	if (strcmp(folder, "slot") == 0)
+		strcpy(folder, "supervisor");
+	if (strcmp(folder, "frontend") == 0)
+		strcpy(folder, "shim-frontend");
+	snprintf(path, sizeof(path), "%s/%s/%s", build ? build : ".", folder, binary);
+	while (*args && n < 63)
+		argv[n++] = (char *)*args++;
+
+	pid = fork();
+	if (pid < 0)
+		test_fail(__FILE__, __LINE__, "fork: %s", strerror(errno));
+	if (pid == 0)
+		exec_child(path, argv, fds);
+	return pid;
+}
+
+int test_wait(int pid, int ms)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd pfd = { .fd = pidfd, .events = POLLIN };
+	int status, r;
+
+	do
+		r = poll(&pfd, 1, ms);
+	while (r < 0 && errno == EINTR);
+	close(pidfd);
+	if (r == 0) {
+		kill(pid, SIGKILL);
+		waitpid(pid, &status, 0);
+		return -1;
+	}
+	waitpid(pid, &status, 0);
+	return status;
+}
