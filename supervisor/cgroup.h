@@ -1,0 +1,49 @@
+/*
+ * The sandbox cgroup: the same relative path in every hierarchy that is
+ * mounted, v1 and v2, with two children: `shim` (our roles) and `vm` (QEMU and
+ * virtiofsd). Limits are the caller's parent's; here they serve to count, to
+ * kill (v2: cgroup.kill) and to see that nothing is left (v2: cgroup.events).
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "common/error.h"
+
+#define CGROUP_HIERARCHIES_MAX 16
+#define CGROUP_PATH_MAX	       1536
+
+struct cgroups {
+	unsigned n;
+	bool v2; /* the first one is the unified hierarchy */
+	char dir[CGROUP_HIERARCHIES_MAX][CGROUP_PATH_MAX]; /* absolute, of the sandbox cgroup */
+};
+
+/*
+ * Where the sandbox cgroup of linux.cgroupsPath is in each hierarchy.
+ * "slice:prefix:name" is systemd's form; "" becomes /bulkhead/<id>.
+ */
+int cgroup_locate(struct cgroups *ret, const char *cgroups_path, const char *id, struct error *err);
+
+/* Makes the directories, parents too. On error nothing is left of the sandbox's own. */
+int cgroup_create(const struct cgroups *c, struct error *err);
+
+/* One directory a line, and back. */
+char *cgroup_format(const struct cgroups *c);
+int cgroup_parse(struct cgroups *ret, const char *text, struct error *err);
+
+/* Moves the calling process into <sandbox>/<child> of every hierarchy. */
+int cgroup_join(const struct cgroups *c, const char *child, struct error *err);
+
+/* Kills every process in <sandbox>/<child>, or in all of it when child is "". -ENOTSUP without v2. */
+int cgroup_kill(const struct cgroups *c, const char *child, struct error *err);
+
+/* True when no process is left in any hierarchy. */
+bool cgroup_is_empty(const struct cgroups *c);
+
+/* Removes the sandbox's directories; what cannot be removed is logged. */
+void cgroup_remove(const struct cgroups *c);
+
+/* The path of file in <sandbox>/<child> of hierarchy i. */
+void cgroup_file(const struct cgroups *c, unsigned i, const char *child, const char *file,
+	char out[CGROUP_PATH_MAX + 64]);

@@ -1,0 +1,44 @@
+/*
+ * The settings of this host: <prefix>/etc/bulkhead/bulkhead.conf, lines of
+ * key=value. The prefix is found from the shim's own path, so an installed
+ * tree can be moved as a whole; beneath /usr the file is /etc/bulkhead/.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/error.h"
+
+#define CONFIG_LIST_MAX 12
+#define CONFIG_PATH_MAX 512
+
+struct config_list {
+	unsigned n;
+	char item[CONFIG_LIST_MAX][CONFIG_PATH_MAX];
+};
+
+struct config {
+	char libexec[CONFIG_PATH_MAX];	 /* where the helpers are; not a key */
+	char run_dir[CONFIG_PATH_MAX];	 /* of all sandboxes */
+	uint64_t uid_base;		 /* sandbox n gets uid_base + 8n to uid_base + 8n+7 */
+	uint64_t max_sandboxes;
+	char qemu[CONFIG_PATH_MAX];
+	char virtiofsd[CONFIG_PATH_MAX]; /* "": the first that is installed */
+	char kernel[CONFIG_PATH_MAX];
+	char initrd[CONFIG_PATH_MAX];
+	char cmdline[2048];
+	char accel[8]; /* tcg or kvm; "auto" in the file is resolved here */
+	uint64_t vcpus;
+	uint64_t memory_mib;
+	uint64_t hello_timeout_ms;
+	char log_level[8];
+	struct config_list rootfs_prefix;
+	struct config_list stdio_prefix;
+};
+
+/* Defaults, then the file if it is there. An unknown key or a bad value is an error with its line. */
+int config_load(struct config *ret, struct error *err);
+
+/* What only a start needs: finds virtiofsd, decides accel, reads the guest image's command line. */
+int config_resolve(struct config *c, struct error *err);

@@ -1,0 +1,30 @@
+/*
+ * What the launcher has to know of config.json. It is read by a forked child
+ * with nothing but the file, a pipe and the filter seccomp-profiles/spec.policy,
+ * which answers with this one struct.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/error.h"
+
+enum container_kind {
+	CONTAINER_SINGLE,  /* no pod annotations: a sandbox of its own */
+	CONTAINER_SANDBOX, /* the pause container of a pod */
+	CONTAINER_POD,	   /* a container of the pod sandbox_id */
+};
+
+struct spec {
+	enum container_kind kind;
+	char sandbox_id[77];
+	char cgroups_path[1024]; /* linux.cgroupsPath, "" if not given */
+	char netns_path[512];	 /* "" if not given */
+	bool has_netns;		 /* linux.namespaces has a network entry */
+	int oom_score_adj;
+	bool has_oom_score_adj;
+};
+
+/* Reads config.json in the bundle (a directory fd). Blocks at most 2 s. */
+int spec_read(int bundle_fd, struct spec *ret, struct error *err);

@@ -1,0 +1,129 @@
+#include "supervisor/sandbox.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/lib/test.h"
+
+static struct config config;
+static char run_dir[] = "/tmp/bulkhead-run-XXXXXX";
+
+static void make_run_dir(void)
+{
+	if (geteuid() != 0)
+		test_skip("sandbox directories are root's");
+	CHECK(mkdtemp(run_dir) != NULL);
+	snprintf(config.run_dir, sizeof(config.run_dir), "%s", run_dir);
+	config.uid_base = 3000000000;
+	config.max_sandboxes = 2;
+}
+
+static void remove_run_dir(void)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "%s/uids", run_dir);
+	CHECK_INT(rmdir(path), 0);
+	CHECK_INT(rmdir(run_dir), 0);
+}
+
+static int create(struct sandbox *s, const char *id, struct error *err)
+{
+	const struct args a = { .namespace = "n", .id = id, .address = "/a", .bundle = "" };
+
+	CHECK_INT(sandbox_init(s, &config, &a, id, err), 0);
+	return sandbox_create(s, &config, &a, id, err);
+}
+
+TEST(create_and_remove_leave_nothing)
+{
+	struct error err = ERROR_INIT;
+	struct sandbox s;
+	struct stat st;
+	char path[600];
+
+	make_run_dir();
+	CHECK_INT(create(&s, "c1", &err), 0);
+	CHECK_INT(s.lease, 0);
+	CHECK_INT(stat(s.dir, &st), 0);
+	CHECK_INT(st.st_mode & 07777, 0700);
+	snprintf(path, sizeof(path), "%s/state", s.dir);
+	CHECK_INT(stat(path, &st), 0);
+	CHECK_INT(st.st_uid, 3000000003u);
+	sandbox_remove(&s);
+	CHECK(stat(s.dir, &st) < 0);
+	sandbox_done(&s);
+	remove_run_dir();
+}
+
+TEST(leases_are_exclusive_and_end)
+{
+	struct error err = ERROR_INIT;
+	struct sandbox a, b, c;
+
+	make_run_dir();
+	CHECK_INT(create(&a, "a", &err), 0);
+	CHECK_INT(create(&b, "b", &err), 0);
+	CHECK_INT(b.lease, 1);
+	CHECK_INT(create(&c, "c", &err), -EUSERS);
+	CHECK_CONTAINS(err.msg, "uid blocks");
+	CHECK_INT(create(&c, "a", &err), -EEXIST);
+	CHECK_CONTAINS(err.msg, "sandbox a exists already");
+	sandbox_remove(&a);
+	CHECK_INT(create(&c, "c", &err), 0);
+	CHECK_INT(c.lease, 0);
+	sandbox_remove(&b);
+	sandbox_remove(&c);
+	remove_run_dir();
+}
+
+TEST(another_address_is_another_sandbox)
+{
+	const struct args one = { .namespace = "n", .address = "/a" };
+	const struct args two = { .namespace = "n", .address = "/b" };
+	const struct args three = { .namespace = "na", .address = "/" };
+	struct error err = ERROR_INIT;
+	struct sandbox a, b, c;
+
+	CHECK_INT(sandbox_init(&a, &config, &one, "c", &err), 0);
+	CHECK_INT(sandbox_init(&b, &config, &two, "c", &err), 0);
+	CHECK_INT(sandbox_init(&c, &config, &three, "c", &err), 0);
+	CHECK(strcmp(a.socket, b.socket) != 0);
+	CHECK(strcmp(a.socket, c.socket) != 0);
+	CHECK(strlen(a.socket) < 108);
+}
+
+TEST(reopened_by_delete)
+{
+	struct error err = ERROR_INIT;
+	struct sandbox s, again;
+	char *text;
+
+	make_run_dir();
+	CHECK_INT(create(&s, "c1", &err), 0);
+	again = s;
+	sandbox_done(&s);
+	again.dir_fd = -1;
+	again.lease = -1;
+	CHECK_INT(sandbox_open(&again, &err), 0);
+	CHECK_INT(again.lease, 0);
+	text = sandbox_read(&again, "name", &err);
+	CHECK_STR(text, "/a\nn\nc1\n");
+	free(text);
+	sandbox_remove(&again);
+	CHECK_INT(sandbox_open(&again, &err), -ENOENT);
+	remove_run_dir();
+}
+
+TEST(a_run_dir_of_somebody_else)
+{
+	struct error err = ERROR_INIT;
+	struct sandbox s;
+
+	make_run_dir();
+	CHECK_INT(chown(run_dir, 1, 1), 0);
+	CHECK(create(&s, "c1", &err) < 0);
+	CHECK_CONTAINS(err.msg, "only root can write");
+	CHECK_INT(rmdir(run_dir), 0);
+}
