@@ -69,6 +69,7 @@ const char *fd_kind_name(enum fd_kind kind)
 
 static bool is_unix_socket(int fd, int type, int listening)
 {
+	struct ucred peer;
 	int value = 0;
 	socklen_t len = sizeof(value);
 
@@ -80,7 +81,13 @@ static bool is_unix_socket(int fd, int type, int listening)
 	len = sizeof(value);
 	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &len) < 0)
 		return false;
-	return !!value == listening;
+	if (!!value != listening)
+		return false;
+	/* A stream socket that was never connected, nor listened on, has no peer's credentials. */
+	len = sizeof(peer);
+	return type != SOCK_STREAM ||
+	       (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
+		       peer.uid != (uid_t)-1);
 }
 
 static bool is_tap(int fd, const struct stat *st)
@@ -91,8 +98,8 @@ static bool is_tap(int fd, const struct stat *st)
 		return false;
 	if (ioctl(fd, TUNGETIFF, &ifr) < 0)
 		return false;
-	return (ifr.ifr_flags & IFF_TAP) && (ifr.ifr_flags & IFF_VNET_HDR) &&
-	       (ifr.ifr_flags & IFF_NO_PI);
+	/* Not IFF_NO_PI: TUNGETIFF sets that very bit, as IFF_NOFILTER, for any tap without a filter. */
+	return (ifr.ifr_flags & IFF_TAP) && (ifr.ifr_flags & IFF_VNET_HDR);
 }
 
 static bool is_kind(int fd, enum fd_kind kind, const struct stat *st, int flags)

@@ -9,7 +9,8 @@
  *   3. limits      no core files, no locked memory, a known number of fds
  *   4. identity    securebits, bounding set, groups, uid; what capabilities
  *                  remain are the ones listed
- *   5. filter      no_new_privs, the policy in seccomp-profiles/
+ *   5. landlock    where it is asked for and the kernel has it
+ *   6. filter      no_new_privs, the policy in seccomp-profiles/
  *
  * Namespaces come before identity because setns() needs the privilege that
  * identity gives up. Every stage fails closed: an error means that the caller
@@ -31,10 +32,12 @@ struct isolation {
 	uid_t uid;		/* and gid; no supplementary groups */
 	const int *caps;	/* CAP_* to keep, permitted and effective; ends with -1. NULL: none */
 	unsigned nofile;	/* RLIMIT_NOFILE, soft and hard */
+	bool landlock;		/* no file system any more; landlock.h says for whom not */
+	int landlock_dir;	/* 0: none; else but files beneath this fd */
 	bool may_fork;		/* else RLIMIT_NPROC is 0 */
 	bool may_write_files;	/* else RLIMIT_FSIZE is 0 */
 	const char *policy;	/* seccomp-profiles/<policy>.policy. NULL: the caller loads it */
 };
 
-/* Runs the five stages. 0, or -errno with err naming the stage. */
+/* Runs the stages. 0, or -errno with err naming the stage. */
 int isolate(const struct isolation *iso, struct error *err);

@@ -145,6 +145,9 @@ static int parse_condition(const struct walk *w, char *text, struct conditions *
 	word = strtok_r(NULL, " \t", &save);
 	if (!word || value_of(word, &a->value) < 0)
 		return bad_line(w, err, "unknown value", word ? word : "");
+	/* libseccomp would take the bits outside the mask for zero: another rule than written. */
+	if (a->value & ~a->mask)
+		return bad_line(w, err, "not within the mask:", word);
 	word = strtok_r(NULL, " \t", &save);
 	return word ? bad_line(w, err, "unexpected word", word) : 0;
 }
@@ -186,6 +189,9 @@ static int parse_line(struct walk *w, char *line, struct error *err)
 
 		if (!word || value_of(word, &error) < 0 || error == 0 || error > 4095)
 			return bad_line(w, err, "unknown errno", word ? word : "");
+		word = strtok_r(NULL, " \t", &save);
+		if (word)
+			return bad_line(w, err, "unexpected word", word);
 		*arrow = '\0';
 	}
 
@@ -201,6 +207,8 @@ static int parse_line(struct walk *w, char *line, struct error *err)
 		struct walk inner = { .depth = w->depth + 1, .fn = w->fn, .ctx = w->ctx };
 		char *word = strtok_r(rest, " \t", &save);
 
+		if (arrow || strtok_r(NULL, " \t", &save))
+			return bad_line(w, err, "unexpected word after", name);
 		return walk_text(word ? word : "", &inner, err);
 	}
 

@@ -106,6 +106,14 @@ static int check_header(const struct ipc_channel *def, struct ipc_packet *p, siz
 	return 0;
 }
 
+/* The end and an empty packet look the same to recvmsg(). */
+static bool peer_closed(int fd)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLRDHUP };
+
+	return poll(&pfd, 1, 0) != 0;
+}
+
 int channel_recv(int fd, const struct ipc_channel *def, int flags, struct ipc_packet *p,
 	struct error *err)
 {
@@ -128,19 +136,18 @@ int channel_recv(int fd, const struct ipc_channel *def, int flags, struct ipc_pa
 
 	p->fds = (struct fdlist)FDLIST_INIT;
 	p->row = NULL;
+	/* ECONNRESET, once: the peer died with mail unread. What it has said before still comes. */
 	do
 		n = recvmsg(fd, &mh, flags | MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
+	while (n < 0 && (errno == EINTR || errno == ECONNRESET));
 	if (n < 0) {
-		if (errno == ECONNRESET)
-			return 0;
 		if (errno == EAGAIN)
 			return -EAGAIN;
 		return error_errno(err, errno, "%s: recvmsg", def->name);
 	}
 
 	r = take_fds(&mh, &p->fds);
-	if (n == 0 && !(mh.msg_flags & MSG_TRUNC) && p->fds.n == 0)
+	if (n == 0 && mh.msg_controllen == 0 && !(mh.msg_flags & MSG_CTRUNC) && peer_closed(fd))
 		return 0;
 	if (r < 0)
 		error_set(err, EPROTO, "control data other than one list of fds");
@@ -239,7 +246,9 @@ int channel_send(int fd, const struct ipc_channel *def, enum ipc_kind kind, uint
 			row ? row->name : def->name, len, sizeof(buf));
 	protobuf_c_message_pack(payload, buf);
 	r = send_parts(fd, &hdr, buf, fds, nfds, timeout_ms, err);
-	return r < 0 ? error_wrap(err, "channel %s", def->name) : 0;
+	if (r < 0)
+		error_wrap(err, "channel %s", def->name);
+	return r;
 }
 
 int channel_send_error(int fd, uint16_t type, uint32_t seq, const struct error *error,
@@ -261,6 +270,42 @@ int channel_send_error(int fd, uint16_t type, uint32_t seq, const struct error *
 	return send_parts(fd, &hdr, buf, NULL, 0, timeout_ms, err);
 }
 
+/*
+ * Our own encoder must give the same bytes again. What it would not write is
+ * no accident: a text with a NUL inside, which every reader would see cut
+ * short, a field given twice, a number longer than it needs to be.
+ */
+static bool is_canonical(const ProtobufCMessage *msg, const uint8_t *data, size_t len)
+{
+	uint8_t again[IPC_PAYLOAD_MAX];
+
+	if (protobuf_c_message_get_packed_size(msg) != len)
+		return false;
+	protobuf_c_message_pack(msg, again);
+	return memcmp(again, data, len) == 0;
+}
+
+/* NULL with err; the caller's otherwise. */
+static ProtobufCMessage *unpack_strict(const struct ipc_packet *p,
+	const ProtobufCMessageDescriptor *d, struct error *err)
+{
+	ProtobufCMessage *msg = capped_unpack(d, p->hdr.len, p->payload, 16 * IPC_PACKET_MAX);
+
+	if (!msg) {
+		error_set(err, EPROTO, "%s: a payload that is not a %s", p->row->name, d->name);
+		return NULL;
+	}
+	if (message_has_unknown_fields(msg))
+		error_set(err, EPROTO, "%s: a %s with unknown fields", p->row->name, d->name);
+	else if (!is_canonical(msg, p->payload, p->hdr.len))
+		error_set(err, EPROTO, "%s: a %s in another encoding than ours", p->row->name,
+			d->name);
+	else
+		return msg;
+	ipc_free(msg);
+	return NULL;
+}
+
 static const ProtobufCMessageDescriptor *descriptor(const struct ipc_packet *p)
 {
 	switch (p->hdr.kind) {
@@ -278,23 +323,12 @@ static const ProtobufCMessageDescriptor *descriptor(const struct ipc_packet *p)
 ProtobufCMessage *ipc_decode(const struct ipc_packet *p, struct error *err)
 {
 	const ProtobufCMessageDescriptor *d = descriptor(p);
-	ProtobufCMessage *msg;
 
 	if (!d) {
 		error_set(err, EPROTO, "%s: an error where an answer was expected", p->row->name);
 		return NULL;
 	}
-	msg = capped_unpack(d, p->hdr.len, p->payload, 16 * IPC_PACKET_MAX);
-	if (!msg) {
-		error_set(err, EPROTO, "%s: a payload that is not a %s", p->row->name, d->name);
-		return NULL;
-	}
-	if (message_has_unknown_fields(msg)) {
-		error_set(err, EPROTO, "%s: a %s with unknown fields", p->row->name, d->name);
-		ipc_free(msg);
-		return NULL;
-	}
-	return msg;
+	return unpack_strict(p, d, err);
 }
 
 void ipc_free(ProtobufCMessage *msg)
@@ -309,8 +343,7 @@ int ipc_decode_error(const struct ipc_packet *p, struct error *ret)
 
 	if (p->hdr.kind != IPC_ERROR)
 		return -EPROTO;
-	msg = (Ipc__Error *)capped_unpack(&ipc__error__descriptor, p->hdr.len, p->payload,
-		16 * IPC_PACKET_MAX);
+	msg = (Ipc__Error *)unpack_strict(p, &ipc__error__descriptor, NULL);
 	if (!msg)
 		return -EPROTO;
 	error_set(ret, msg->code, "%s", msg->message);

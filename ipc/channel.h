@@ -54,7 +54,7 @@ struct ipc_message {
 };
 
 struct ipc_channel {
-	const char *name; /* "frontend-mountd": the asker first */
+	const char *name; /* "frontend-mountd": the asker first; events with fds come from it */
 	const struct ipc_message *messages;
 	size_t n_messages;
 };
@@ -96,7 +96,8 @@ int channel_send_error(int fd, uint16_t type, uint32_t seq, const struct error *
 
 /*
  * Decodes the payload by the row's descriptor for the packet's kind. Memory is
- * capped at 16 times the packet's limit; an unknown field is an error. Returns
+ * capped at 16 times the packet's limit; an unknown field is an error, and so
+ * is any encoding other than the one our own side would write. Returns
  * the message, released with ipc_free(), or NULL with err (the peer is lost).
  */
 ProtobufCMessage *ipc_decode(const struct ipc_packet *p, struct error *err);

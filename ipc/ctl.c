@@ -40,11 +40,12 @@ int ctl_recv(int fd, int flags, struct ctl_msg *ret)
 	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
 	ssize_t n;
 
+	/* ECONNRESET, once: the peer died with mail unread. What it has said before still comes. */
 	do
 		n = recvmsg(fd, &mh, flags);
-	while (n < 0 && errno == EINTR);
+	while (n < 0 && (errno == EINTR || errno == ECONNRESET));
 	if (n < 0)
-		return errno == ECONNRESET ? 0 : -errno;
+		return -errno;
 	if (n == 0 && !(mh.msg_flags & MSG_TRUNC))
 		return 0;
 	/* Without room for control data the kernel drops any fd and says so in MSG_CTRUNC. */

@@ -49,5 +49,8 @@ struct helper {
 	struct helper_source sources[HELPER_SOURCES_MAX];
 };
 
-/* Until the frontend or the supervisor goes away or done is set: 0. Otherwise -errno with err. */
+/*
+ * Until the frontend goes away or done is set: 0. Otherwise -errno with err.
+ * Nobody watches for the supervisor's end: the kernel ends all of us with it.
+ */
 int helper_serve(struct helper *h, struct error *err);

@@ -47,6 +47,7 @@ static const struct ipc_message frontend_agentd_rows[] = {
 	{ AGENTD_REMOVE, "remove", REQ(agentd_remove) },
 	{ AGENTD_EXITED, "exited", EVENT(agentd_exited) },
 	{ AGENTD_LOST, "lost", EVENT(agentd_lost) },
+	{ AGENTD_CLOSE_STDIN, "close_stdin", REQ(agentd_close_stdin) },
 };
 TABLE(frontend_agentd, "frontend-agentd");
 

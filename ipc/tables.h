@@ -29,6 +29,7 @@ enum agentd_msg {
 	AGENTD_REMOVE,
 	AGENTD_EXITED,
 	AGENTD_LOST,
+	AGENTD_CLOSE_STDIN,
 };
 enum persistd_msg { PERSISTD_RECORD = 1, PERSISTD_FORGET };
 enum slot_msg { SLOT_ARG = 1, SLOT_FD, SLOT_EXEC };
