@@ -1,0 +1,8 @@
+/* What PID 1 does before it is an agent. */
+#pragma once
+
+/* Mount proc, sysfs, devtmpfs and make the root one that crun can pivot away from. */
+void boot_early(void);
+
+/* The rest, which the host need not wait for: cgroup2, devpts, tmpfs, loopback. */
+void boot_late(void);

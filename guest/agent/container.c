@@ -1,0 +1,807 @@
+#include "container.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
+
+#include "agent.pb-c.h"
+#include "crun.h"
+#include "job.h"
+#include "oci_json.h"
+#include "process.h"
+#include "sandbox.h"
+#include "storage.h"
+
+#define CONTAINERS_MAX 128
+#define PROCESSES_MAX 128 /* of one container */
+#define JOB_TIMEOUT_S 60
+#define ID_MAX 128
+
+struct container {
+	struct container *next;
+	char *id;
+	struct process *processes; /* the init first */
+	struct job *job;	   /* what is being done to the container as a whole */
+	bool started;
+
+	struct watch memory_events; /* the cgroup's file; -1 until the container is created */
+	uint64_t oom_kills;
+	bool oom_pending; /* not yet told by GetOOMEvent */
+};
+
+/* In the order of creation: the first one alive is the one whose pid namespace may be shared. */
+static struct container *containers;
+
+static uint32_t oom_parked; /* the GetOOMEvent that waits, or 0 */
+
+/* -- the tables */
+
+/* Ids become file names and arguments of crun. */
+static bool id_valid(const char *id)
+{
+	size_t len = strlen(id);
+
+	return len > 0 && len <= ID_MAX && id[0] != '.' && id[0] != '-' &&
+	       strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._+-") ==
+		       len;
+}
+
+static struct container *container_find(const char *id)
+{
+	struct container *c = containers;
+
+	while (c && strcmp(c->id, id) != 0)
+		c = c->next;
+	return c;
+}
+
+static unsigned int container_count(void)
+{
+	unsigned int n = 0;
+
+	for (struct container *c = containers; c; c = c->next)
+		n++;
+	return n;
+}
+
+static struct container *container_add(const char *id, struct process *init)
+{
+	struct container **tail = &containers;
+	struct container *c = xcalloc(1, sizeof(*c));
+
+	c->id = xstrdup(id);
+	c->processes = init;
+	c->memory_events.fd = -1;
+	while (*tail)
+		tail = &(*tail)->next;
+	*tail = c;
+	return c;
+}
+
+static void container_free(struct container *c)
+{
+	struct container **at = &containers;
+
+	while (*at != c)
+		at = &(*at)->next;
+	*at = c->next;
+	while (c->processes) {
+		struct process *next = c->processes->next;
+
+		process_free(c->processes);
+		c->processes = next;
+	}
+	watch_close(&c->memory_events);
+	free(c->id);
+	free(c);
+}
+
+/* The container of a request, or NULL after the request was refused. */
+static struct container *container_get(uint32_t stream, const char *id)
+{
+	struct container *c = container_find(id);
+
+	if (!c)
+		rpc_fail(stream, CODE_INVALID_ARGUMENT, "container %.*s is unknown", ID_MAX, id);
+	return c;
+}
+
+/* The same, of a request that changes the container as a whole: only one at a time. */
+static struct container *container_get_idle(uint32_t stream, const char *id)
+{
+	struct container *c = container_get(stream, id);
+
+	if (!c || !c->job)
+		return c;
+	rpc_fail(stream, CODE_FAILED_PRECONDITION, "container %s is busy with another request", id);
+	return NULL;
+}
+
+static struct process *process_find(const struct container *c, const char *exec_id)
+{
+	struct process *p = c->processes;
+
+	if (!*exec_id || strcmp(exec_id, c->id) == 0)
+		return p;
+	while (p && strcmp(p->exec_id, exec_id) != 0)
+		p = p->next;
+	return p;
+}
+
+/* The process of a request, or NULL after the request was refused. */
+static struct process *process_get(uint32_t stream, const char *id, const char *exec_id)
+{
+	struct container *c = container_get(stream, id);
+	struct process *p = c ? process_find(c, exec_id) : NULL;
+
+	if (c && !p)
+		rpc_fail(stream, CODE_NOT_FOUND, "container %s has no process %.*s", id, ID_MAX,
+			 exec_id);
+	return p;
+}
+
+static void process_remove(struct container *c, struct process *p)
+{
+	struct process **at = &c->processes;
+
+	while (*at != p)
+		at = &(*at)->next;
+	*at = p->next;
+	process_free(p);
+}
+
+/* -- cgroups and out-of-memory events */
+
+static char *cgroup_file(const char *id, const char *name)
+{
+	return xasprintf(CGROUP_ROOT "/%s/%s", id, name);
+}
+
+static int cgroup_write(const char *id, const char *name, const char *text)
+{
+	_cleanup_free_ char *path = cgroup_file(id, name);
+
+	return file_write(path, text);
+}
+
+void cgroup_wait_empty(const char *name)
+{
+	_cleanup_free_ char *path = cgroup_file(name, "cgroup.events");
+	char text[256];
+
+	while (file_read(path, text, sizeof(text)) > 0 && flat_key(text, "populated"))
+		sleep_ms(2);
+}
+
+static bool oom_answer(struct container *c)
+{
+	Grpc__OOMEvent event = GRPC__OOMEVENT__INIT;
+
+	if (!c->oom_pending || !oom_parked)
+		return false;
+	event.container_id = c->id;
+	rpc_reply(oom_parked, &event.base);
+	oom_parked = 0;
+	c->oom_pending = false;
+	return true;
+}
+
+/* Reading from offset 0 also re-arms the notification. */
+static void oom_check(struct container *c)
+{
+	char text[512];
+	ssize_t n;
+	uint64_t kills;
+
+	if (c->memory_events.fd < 0)
+		return;
+	n = pread(c->memory_events.fd, text, sizeof(text) - 1, 0);
+	if (n < 0) /* the cgroup is gone */
+		return;
+	text[n] = '\0';
+	kills = flat_key(text, "oom_kill");
+	if (kills == c->oom_kills)
+		return;
+	c->oom_kills = kills;
+	c->oom_pending = true;
+	log_line("container %s: a process was killed, out of memory", c->id);
+	(void)oom_answer(c);
+}
+
+static void oom_ready(struct watch *w, uint32_t events)
+{
+	struct container *c = container_of(w, struct container, memory_events);
+
+	(void)events;
+	oom_check(c);
+}
+
+static void oom_watch(struct container *c)
+{
+	_cleanup_free_ char *path = cgroup_file(c->id, "memory.events");
+
+	c->memory_events.fd = open(path, O_RDONLY | O_CLOEXEC);
+	c->memory_events.ready = oom_ready;
+	if (c->memory_events.fd < 0) {
+		log_line("container %s: no events of its memory: %s", c->id, strerror(errno));
+		return;
+	}
+	oom_check(c);
+	watch_set(&c->memory_events, EPOLLPRI);
+}
+
+void get_oom_event(uint32_t stream, const ProtobufCMessage *request)
+{
+	(void)request;
+	if (oom_parked) {
+		rpc_fail(stream, CODE_FAILED_PRECONDITION, "another request waits for this event");
+		return;
+	}
+	oom_parked = stream;
+	for (struct container *c = containers; c; c = c->next)
+		if (oom_answer(c))
+			return;
+}
+
+/* -- ends of processes */
+
+static void container_reaped(struct container *c, struct process *p, int wait_status)
+{
+	/* An out-of-memory kill is told before the exit it caused. */
+	oom_check(c);
+	process_exited(p, wait_status);
+}
+
+/* Ask for each process we know. With a pid, collect only that one. */
+static bool reap_known(pid_t pid, int wait_status)
+{
+	for (struct container *c = containers; c; c = c->next) {
+		for (struct process *p = c->processes; p; p = p->next) {
+			if (!p->pid || p->exited)
+				continue;
+			if (pid == p->pid)
+				container_reaped(c, p, wait_status);
+			else if (!pid && waitpid(p->pid, &wait_status, WNOHANG) == p->pid)
+				container_reaped(c, p, wait_status);
+			else
+				continue;
+			if (pid)
+				return true;
+		}
+	}
+	return false;
+}
+
+void containers_reap(void)
+{
+	int status;
+	pid_t pid;
+
+	/* A child we do not know may be one that a job is about to report: it stays. */
+	if (jobs_running()) {
+		(void)reap_known(0, 0);
+		return;
+	}
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		(void)reap_known(pid, status);
+}
+
+/* Collect every process of a container whose cgroup is empty: all have died. */
+static void container_reap(struct container *c)
+{
+	int status;
+
+	for (struct process *p = c->processes; p; p = p->next)
+		if (p->pid && !p->exited && waitpid(p->pid, &status, 0) == p->pid)
+			container_reaped(c, p, status);
+}
+
+void containers_resume(void)
+{
+	for (struct container *c = containers; c; c = c->next)
+		for (struct process *p = c->processes; p; p = p->next)
+			process_resume(p);
+}
+
+/* -- create */
+
+struct create_args {
+	const Grpc__CreateContainerRequest *request;
+	char *pid_ns; /* to join, or NULL */
+	int stdio[3];
+};
+
+static int sysctl_write(const Grpc__StringEntry *entry, struct error *err)
+{
+	_cleanup_free_ char *path = xasprintf("/proc/sys/%s", entry->key);
+	int r;
+
+	for (char *s = path + strlen("/proc/sys/"); *s; s++)
+		if (*s == '.')
+			*s = '/';
+	r = strstr(path, "//") ? -EINVAL : file_write(path, entry->value);
+	if (r < 0) {
+		errno = -r;
+		return error_errno(err, "sysctl %.128s", entry->key);
+	}
+	return 0;
+}
+
+static int sysctl_apply(const Grpc__Linux *linux_, struct error *err)
+{
+	for (size_t i = 0; linux_ && i < linux_->n_sysctl; i++)
+		if (sysctl_write(linux_->sysctl[i], err) < 0)
+			return -1;
+	return 0;
+}
+
+static int create_work(const void *arg, struct job_report *report, struct error *err)
+{
+	const struct create_args *args = arg;
+	const Grpc__CreateContainerRequest *request = args->request;
+	_cleanup_free_ char *cgroup = xasprintf("/bulkhead/%s", request->container_id);
+	struct crun_process p = {
+		.id = request->container_id,
+		.exec_id = "",
+		.stdio = { args->stdio[0], args->stdio[1], args->stdio[2] },
+		.terminal = request->oci->process->terminal,
+		.json = oci_json_config(request->oci, args->pid_ns, cgroup),
+	};
+
+	if (storage_mount_all(request->storages, request->n_storages, err) < 0 ||
+	    sysctl_apply(request->oci->linux, err) < 0)
+		return -1;
+	return crun_create(&p, &report->pid, &report->fd, err);
+}
+
+/* The process of a job exists: note its pid and terminal. */
+static int process_born(struct process *p, struct job_report *report, struct error *err)
+{
+	p->pid = report->pid;
+	return p->terminal ? process_set_terminal(p, fd_steal(&report->fd), err) : 0;
+}
+
+static void create_done(void *owner, uint32_t stream, struct job_report *report,
+			const struct error *err)
+{
+	struct container *c = owner;
+	struct error failure;
+
+	c->job = NULL;
+	if (err) {
+		rpc_reply_error(stream, err);
+		container_free(c);
+	} else if (process_born(c->processes, report, &failure) < 0) {
+		rpc_reply_error(stream, &failure);
+	} else {
+		oom_watch(c);
+		rpc_reply_empty(stream);
+	}
+}
+
+/* The pid namespace that containers of this sandbox share, if one was made; the caller frees it. */
+static char *shared_pid_ns(void)
+{
+	for (struct container *c = containers; c; c = c->next)
+		if (c->processes->pid && !c->processes->exited)
+			return xasprintf("/proc/%d/ns/pid", c->processes->pid);
+	return NULL;
+}
+
+static int create_check(const Grpc__CreateContainerRequest *request, struct error *err)
+{
+	const Grpc__Spec *spec = request->oci;
+
+	if (!sandbox_exists())
+		return error_set(err, CODE_FAILED_PRECONDITION, "there is no sandbox yet");
+	if (!id_valid(request->container_id))
+		return error_set(err, CODE_INVALID_ARGUMENT, "the container id is not valid");
+	if (container_find(request->container_id))
+		return error_set(err, CODE_ALREADY_EXISTS, "container %s exists",
+				 request->container_id);
+	if (container_count() >= CONTAINERS_MAX)
+		return error_set(err, CODE_RESOURCE_EXHAUSTED, "too many containers");
+	if (!spec || !spec->process || spec->process->n_args == 0 || !spec->root)
+		return error_set(err, CODE_INVALID_ARGUMENT, "the spec lacks a process or a root");
+	if (spec->root->path[0] != '/')
+		return error_set(err, CODE_INVALID_ARGUMENT, "the root's path is not absolute");
+	if (request->n_devices > 0)
+		return error_set(err, CODE_INVALID_ARGUMENT, "devices are not supported");
+	if (request->stdin_port || request->stdout_port || request->stderr_port)
+		return error_set(err, CODE_INVALID_ARGUMENT, "vsock streams are not supported");
+	return 0;
+}
+
+static void close_all(int fds[3])
+{
+	for (int i = 0; i < 3; i++)
+		close_fd(&fds[i]);
+}
+
+void create_container(uint32_t stream, const ProtobufCMessage *message)
+{
+	const Grpc__CreateContainerRequest *request = (const void *)message;
+	struct create_args args = { .request = request };
+	struct container *c;
+	struct process *init;
+	struct error err;
+
+	if (create_check(request, &err) < 0) {
+		rpc_reply_error(stream, &err);
+		return;
+	}
+	init = process_new("", request->oci->process->terminal, args.stdio, &err);
+	if (!init) {
+		rpc_reply_error(stream, &err);
+		return;
+	}
+	args.pid_ns = request->sandbox_pidns ? shared_pid_ns() : NULL;
+	c = container_add(request->container_id, init);
+	c->job = job_start(create_work, &args, JOB_TIMEOUT_S, create_done, c, stream, &err);
+	close_all(args.stdio);
+	free(args.pid_ns);
+	if (!c->job) {
+		rpc_reply_error(stream, &err);
+		container_free(c);
+	}
+}
+
+/* -- start, update, pause, resume */
+
+static int start_work(const void *arg, struct job_report *report, struct error *err)
+{
+	(void)report;
+	return crun_start(arg, err);
+}
+
+/* For jobs that leave nothing behind but success or failure. */
+static void container_job_done(void *owner, uint32_t stream, struct job_report *report,
+			       const struct error *err)
+{
+	struct container *c = owner;
+
+	(void)report;
+	c->job = NULL;
+	if (err)
+		rpc_reply_error(stream, err);
+	else
+		rpc_reply_empty(stream);
+}
+
+void start_container(uint32_t stream, const ProtobufCMessage *message)
+{
+	const Grpc__StartContainerRequest *request = (const void *)message;
+	struct container *c = container_get_idle(stream, request->container_id);
+	struct error err;
+
+	if (!c)
+		return;
+	if (c->started || c->processes->exited) {
+		rpc_fail(stream, CODE_FAILED_PRECONDITION, "container %s %s", c->id,
+			 c->processes->exited ? "has ended" : "is started");
+		return;
+	}
+	c->started = true;
+	c->job = job_start(start_work, c->id, JOB_TIMEOUT_S, container_job_done, c, stream, &err);
+	if (!c->job)
+		rpc_reply_error(stream, &err);
+}
+
+static int update_work(const void *arg, struct job_report *report, struct error *err)
+{
+	const Grpc__UpdateContainerRequest *request = arg;
+
+	(void)report;
+	return crun_update(request->container_id, oci_json_resources(request->resources), err);
+}
+
+void update_container(uint32_t stream, const ProtobufCMessage *message)
+{
+	const Grpc__UpdateContainerRequest *request = (const void *)message;
+	struct container *c = container_get_idle(stream, request->container_id);
+	struct error err;
+
+	if (!c)
+		return;
+	if (!request->resources) {
+		rpc_reply_empty(stream);
+		return;
+	}
+	c->job = job_start(update_work, request, JOB_TIMEOUT_S, container_job_done, c, stream, &err);
+	if (!c->job)
+		rpc_reply_error(stream, &err);
+}
+
+static void freeze(uint32_t stream, const char *id, const char *value)
+{
+	struct container *c = container_get_idle(stream, id);
+	int r = c ? cgroup_write(c->id, "cgroup.freeze", value) : 0;
+
+	if (!c)
+		return;
+	if (r < 0)
+		rpc_fail(stream, CODE_INTERNAL, "cgroup.freeze: %s", strerror(-r));
+	else
+		rpc_reply_empty(stream);
+}
+
+void pause_container(uint32_t stream, const ProtobufCMessage *message)
+{
+	const Grpc__PauseContainerRequest *request = (const void *)message;
+
+	freeze(stream, request->container_id, "1");
+}
+
+void resume_container(uint32_t stream, const ProtobufCMessage *message)
+{
+	const Grpc__ResumeContainerRequest *request = (const void *)message;
+
+	freeze(stream, request->container_id, "0");
+}
+
+/* -- remove */
+
+/*
+ * Afterwards nothing in the guest refers to the container's files on the share, so that the host can
+ * unmount its root and mount the same snapshot again: every process is dead, which ended its mount
+ * namespace, and what the caches kept of the share is dropped (pages first, for they hold inodes).
+ */
+static int remove_work(const void *arg, struct job_report *report, struct error *err)
+{
+	const char *id = arg;
+
+	(void)report;
+	(void)cgroup_write(id, "cgroup.kill", "1");
+	cgroup_wait_empty(id);
+	if (crun_delete(id, err) < 0)
+		return -1;
+	sync();
+	(void)file_write("/proc/sys/vm/drop_caches", "3");
+	return 0;
+}
+
+static void remove_done(void *owner, uint32_t stream, struct job_report *report,
+			const struct error *err)
+{
+	struct container *c = owner;
+
+	(void)report;
+	c->job = NULL;
+	if (err) {
+		rpc_reply_error(stream, err);
+		return;
+	}
+	container_reap(c);
+	container_free(c);
+	rpc_reply_empty(stream);
+}
+
+void remove_container(uint32_t stream, const ProtobufCMessage *message)
+{
+	const Grpc__RemoveContainerRequest *request = (const void *)message;
+	struct container *c = container_get_idle(stream, request->container_id);
+	unsigned int timeout_s = request->timeout ? request->timeout : JOB_TIMEOUT_S;
+	struct error err;
+
+	if (!c)
+		return;
+	c->job = job_start(remove_work, c->id, timeout_s, remove_done, c, stream, &err);
+	if (!c->job)
+		rpc_reply_error(stream, &err);
+}
+
+/* -- exec */
+
+struct exec_args {
+	const Grpc__ExecProcessRequest *request;
+	int stdio[3];
+};
+
+static int exec_work(const void *arg, struct job_report *report, struct error *err)
+{
+	const struct exec_args *args = arg;
+	struct crun_process p = {
+		.id = args->request->container_id,
+		.exec_id = args->request->exec_id,
+		.stdio = { args->stdio[0], args->stdio[1], args->stdio[2] },
+		.terminal = args->request->process->terminal,
+		.json = oci_json_process(args->request->process),
+	};
+
+	return crun_exec(&p, &report->pid, &report->fd, err);
+}
+
+/* Drop the process of a failed exec from whichever container has it. */
+static void exec_forget(struct process *p)
+{
+	for (struct container *c = containers; c; c = c->next)
+		for (struct process *q = c->processes; q; q = q->next)
+			if (p == q) {
+				process_remove(c, p);
+				return;
+			}
+}
+
+static void exec_done(void *owner, uint32_t stream, struct job_report *report,
+		      const struct error *err)
+{
+	struct process *p = owner;
+	struct error failure;
+
+	if (!p) {
+		rpc_fail(stream, CODE_ABORTED, "the container was removed");
+		return;
+	}
+	p->job = NULL;
+	if (err) {
+		rpc_reply_error(stream, err);
+		exec_forget(p);
+	} else if (process_born(p, report, &failure) < 0) {
+		rpc_reply_error(stream, &failure);
+	} else {
+		rpc_reply_empty(stream);
+	}
+}
+
+/* Make room for one more process: drop those nobody will ask about, else those waited for. */
+static unsigned int processes_sweep(struct container *c, const char *exec_id)
+{
+	unsigned int n = 0;
+	struct process *next;
+
+	for (struct process *p = c->processes->next; p; p = next) {
+		next = p->next;
+		if (process_spent(p) || (p->waited && strcmp(p->exec_id, exec_id) == 0))
+			process_remove(c, p);
+		else
+			n++;
+	}
+	for (struct process *p = c->processes->next; p && n >= PROCESSES_MAX; p = next) {
+		next = p->next;
+		if (p->waited) {
+			process_remove(c, p);
+			n--;
+		}
+	}
+	return n;
+}
+
+static int exec_check(struct container *c, const Grpc__ExecProcessRequest *request,
+		      struct error *err)
+{
+	if (!id_valid(request->exec_id))
+		return error_set(err, CODE_INVALID_ARGUMENT, "the exec id is not valid");
+	if (!request->process || request->process->n_args == 0)
+		return error_set(err, CODE_INVALID_ARGUMENT, "the process has no arguments");
+	if (request->stdin_port || request->stdout_port || request->stderr_port)
+		return error_set(err, CODE_INVALID_ARGUMENT, "vsock streams are not supported");
+	if (!c->processes->pid || c->processes->exited)
+		return error_set(err, CODE_FAILED_PRECONDITION, "container %s does not run", c->id);
+	if (processes_sweep(c, request->exec_id) >= PROCESSES_MAX)
+		return error_set(err, CODE_RESOURCE_EXHAUSTED, "too many processes in %s", c->id);
+	if (process_find(c, request->exec_id))
+		return error_set(err, CODE_ALREADY_EXISTS, "process %s exists", request->exec_id);
+	return 0;
+}
+
+void exec_process(uint32_t stream, const ProtobufCMessage *message)
+{
+	const Grpc__ExecProcessRequest *request = (const void *)message;
+	struct container *c = container_get(stream, request->container_id);
+	struct exec_args args = { .request = request };
+	struct process *p = NULL;
+	struct error err;
+
+	if (!c)
+		return;
+	if (exec_check(c, request, &err) == 0)
+		p = process_new(request->exec_id, request->process->terminal, args.stdio, &err);
+	if (!p) {
+		rpc_reply_error(stream, &err);
+		return;
+	}
+	p->next = c->processes->next;
+	c->processes->next = p;
+	p->job = job_start(exec_work, &args, JOB_TIMEOUT_S, exec_done, p, stream, &err);
+	close_all(args.stdio);
+	if (!p->job) {
+		rpc_reply_error(stream, &err);
+		process_remove(c, p);
+	}
+}
+
+/* -- processes */
+
+void signal_process(uint32_t stream, const ProtobufCMessage *message)
+{
+	const Grpc__SignalProcessRequest *request = (const void *)message;
+	struct process *p = process_get(stream, request->container_id, request->exec_id);
+	int r = 0;
+
+	if (!p)
+		return;
+	if (!p->pid) {
+		rpc_fail(stream, CODE_FAILED_PRECONDITION, "the process does not exist yet");
+		return;
+	}
+	/* Our child is ours until we reap it, so the pid cannot be anybody else's. */
+	if (!*request->exec_id && request->signal == SIGKILL)
+		r = cgroup_write(request->container_id, "cgroup.kill", "1");
+	else if (p->exited)
+		r = -ESRCH;
+	else if (kill(p->pid, (int)request->signal) < 0)
+		r = -errno;
+	if (r == -ESRCH)
+		rpc_fail(stream, CODE_NOT_FOUND, "the process has ended");
+	else if (r == -EINVAL)
+		rpc_fail(stream, CODE_INVALID_ARGUMENT, "there is no signal %u", request->signal);
+	else if (r < 0)
+		rpc_fail(stream, CODE_INTERNAL, "signal %u: %s", request->signal, strerror(-r));
+	else
+		rpc_reply_empty(stream);
+}
+
+void wait_process(uint32_t stream, const ProtobufCMessage *message)
+{
+	const Grpc__WaitProcessRequest *request = (const void *)message;
+	struct process *p = process_get(stream, request->container_id, request->exec_id);
+
+	if (p)
+		process_wait(p, stream);
+}
+
+void read_stdout(uint32_t stream, const ProtobufCMessage *message)
+{
+	const Grpc__ReadStreamRequest *request = (const void *)message;
+	struct process *p = process_get(stream, request->container_id, request->exec_id);
+
+	if (p)
+		process_read(p, &p->out, stream, request->len);
+}
+
+void read_stderr(uint32_t stream, const ProtobufCMessage *message)
+{
+	const Grpc__ReadStreamRequest *request = (const void *)message;
+	struct process *p = process_get(stream, request->container_id, request->exec_id);
+
+	if (p)
+		process_read(p, &p->err, stream, request->len);
+}
+
+void write_stdin(uint32_t stream, const ProtobufCMessage *message)
+{
+	const Grpc__WriteStreamRequest *request = (const void *)message;
+	struct process *p = process_get(stream, request->container_id, request->exec_id);
+
+	if (p)
+		process_write(p, stream, request->data.data, request->data.len);
+}
+
+void close_stdin(uint32_t stream, const ProtobufCMessage *message)
+{
+	const Grpc__CloseStdinRequest *request = (const void *)message;
+	struct process *p = process_get(stream, request->container_id, request->exec_id);
+
+	if (!p)
+		return;
+	process_close_stdin(p);
+	rpc_reply_empty(stream);
+}
+
+void tty_win_resize(uint32_t stream, const ProtobufCMessage *message)
+{
+	const Grpc__TtyWinResizeRequest *request = (const void *)message;
+	struct process *p = process_get(stream, request->container_id, request->exec_id);
+	struct error err;
+
+	if (!p)
+		return;
+	if (process_resize(p, request->row, request->column, &err) < 0)
+		rpc_reply_error(stream, &err);
+	else
+		rpc_reply_empty(stream);
+}

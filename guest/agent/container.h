@@ -1,0 +1,23 @@
+/*
+ * The containers of the sandbox and the requests about them. A container is a directory under
+ * /run/bulkhead/containers, a cgroup /bulkhead/<id>, its init and the processes exec'd into it.
+ */
+#pragma once
+
+#include "rpc.h"
+
+#define CGROUP_ROOT "/sys/fs/cgroup/bulkhead"
+
+/* Collect every process that has ended. Called after each event. */
+void containers_reap(void);
+
+/* Go on with parked reads, when the host has taken what was queued for it. */
+void containers_resume(void);
+
+/* Wait until no process is left in a cgroup below CGROUP_ROOT ("" for all). Job children only. */
+void cgroup_wait_empty(const char *name);
+
+rpc_handler create_container, start_container, remove_container, update_container;
+rpc_handler pause_container, resume_container, stats_container, get_oom_event;
+rpc_handler exec_process, signal_process, wait_process;
+rpc_handler read_stdout, read_stderr, write_stdin, close_stdin, tty_win_resize;

@@ -1,0 +1,198 @@
+#include "job.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "loop.h"
+
+#define JOBS_MAX 32
+
+struct job {
+	struct watch watch;
+	job_done *done;
+	void *owner;
+	uint32_t stream;
+};
+
+struct message {
+	bool failed;
+	pid_t pid;
+	struct error err;
+};
+
+static unsigned int running;
+
+bool jobs_running(void)
+{
+	return running > 0;
+}
+
+static void on_alarm(int sig)
+{
+	(void)sig;
+	kill(0, SIGKILL); /* the job's process group: this child and crun, not the containers */
+}
+
+static void reset_signals(void)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+}
+
+static void send_message(int sock, const struct message *m, int fd)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = { 0 };
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)m, .iov_len = sizeof(*m) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (fd >= 0) {
+		struct cmsghdr *c;
+
+		msg.msg_control = control.bytes;
+		msg.msg_controllen = sizeof(control.bytes);
+		c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+	}
+	(void)sendmsg(sock, &msg, MSG_NOSIGNAL);
+}
+
+static int receive_fd(struct msghdr *msg)
+{
+	struct cmsghdr *c = CMSG_FIRSTHDR(msg);
+	int fd = -1;
+
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+		memcpy(&fd, CMSG_DATA(c), sizeof(fd));
+	return fd;
+}
+
+_Noreturn static void job_child(int sock, job_work *work, const void *arg, unsigned int timeout_s)
+{
+	struct job_report report = { .fd = -1 };
+	struct message m = { 0 };
+
+	setpgid(0, 0);
+	reset_signals();
+	signal(SIGALRM, on_alarm);
+	alarm(timeout_s);
+	m.failed = work(arg, &report, &m.err) < 0;
+	m.pid = report.pid;
+	send_message(sock, &m, report.fd);
+	_exit(0);
+}
+
+static void job_ready(struct watch *w, uint32_t events)
+{
+	struct job *job = container_of(w, struct job, watch);
+	struct job_report report = { .fd = -1 };
+	struct message m;
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec iov = { .iov_base = &m, .iov_len = sizeof(m) };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control.bytes,
+			      .msg_controllen = sizeof(control.bytes) };
+
+	(void)events;
+	if (recvmsg(w->fd, &msg, MSG_CMSG_CLOEXEC) == (ssize_t)sizeof(m)) {
+		report.pid = m.pid;
+		report.fd = receive_fd(&msg);
+	} else {
+		m.failed = true;
+		(void)error_set(&m.err, CODE_DEADLINE_EXCEEDED, "the guest took too long");
+	}
+	watch_close(w);
+	running--;
+	job->done(job->owner, job->stream, &report, m.failed ? &m.err : NULL);
+	close_fd(&report.fd);
+	free(job);
+}
+
+struct job *job_start(job_work *work, const void *arg, unsigned int timeout_s, job_done *done,
+		      void *owner, uint32_t stream, struct error *err)
+{
+	struct job *job;
+	int sock[2];
+	pid_t pid;
+
+	if (running >= JOBS_MAX) {
+		(void)error_set(err, CODE_RESOURCE_EXHAUSTED, "too many requests at once");
+		return NULL;
+	}
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock) < 0) {
+		(void)error_errno(err, "socketpair");
+		return NULL;
+	}
+	pid = fork();
+	if (pid == 0)
+		job_child(sock[1], work, arg, timeout_s);
+	close(sock[1]);
+	if (pid < 0) {
+		(void)error_errno(err, "fork");
+		close(sock[0]);
+		return NULL;
+	}
+	job = xcalloc(1, sizeof(*job));
+	*job = (struct job){ .watch = { .fd = sock[0], .ready = job_ready },
+			     .done = done,
+			     .owner = owner,
+			     .stream = stream };
+	running++;
+	watch_set(&job->watch, EPOLLIN);
+	return job;
+}
+
+void job_disown(struct job *job)
+{
+	if (job)
+		job->owner = NULL;
+}
+
+_Noreturn static void exec_program(const char *const argv[], const int stdio[3])
+{
+	char path[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+	char *const env[] = { path, NULL };
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int fds[3];
+
+	/* First above 2, so that no dup2 overwrites a descriptor still needed. */
+	for (int i = 0; i < 3; i++)
+		fds[i] = fcntl(stdio[i] >= 0 ? stdio[i] : null, F_DUPFD_CLOEXEC, 3);
+	for (int i = 0; i < 3; i++)
+		if (fds[i] < 0 || dup2(fds[i], i) < 0)
+			_exit(127);
+	execve(argv[0], (char *const *)(uintptr_t)argv, env);
+	_exit(127);
+}
+
+int job_run(const char *const argv[], const int stdio[3], struct error *err)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid < 0)
+		return error_errno(err, "fork");
+	if (pid == 0)
+		exec_program(argv, stdio);
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return error_errno(err, "waitpid");
+	return status;
+}

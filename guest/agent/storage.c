@@ -1,0 +1,188 @@
+#include "storage.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+/* The mount points, one a line, in the order of mounting; locked while storages are mounted. */
+#define STORAGE_LIST "/run/bulkhead/storages"
+
+static const struct {
+	const char *name;
+	unsigned long set, clear;
+} mount_options[] = {
+	{ "ro", MS_RDONLY, 0 },	       { "rw", 0, MS_RDONLY },
+	{ "nosuid", MS_NOSUID, 0 },    { "suid", 0, MS_NOSUID },
+	{ "nodev", MS_NODEV, 0 },      { "dev", 0, MS_NODEV },
+	{ "noexec", MS_NOEXEC, 0 },    { "exec", 0, MS_NOEXEC },
+	{ "sync", MS_SYNCHRONOUS, 0 }, { "async", 0, MS_SYNCHRONOUS },
+	{ "noatime", MS_NOATIME, 0 },  { "relatime", MS_RELATIME, 0 },
+	{ "nodiratime", MS_NODIRATIME, 0 },
+};
+
+/* True, and the flags changed, if the option is one of mount(2) and not of the file system. */
+static bool mount_flag(const char *option, unsigned long *flags)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(mount_options); i++) {
+		if (strcmp(mount_options[i].name, option) != 0)
+			continue;
+		*flags = (*flags & ~mount_options[i].clear) | mount_options[i].set;
+		return true;
+	}
+	return false;
+}
+
+/* Split options into flags and the file system's own, comma-separated, which the caller frees. */
+static char *split_options(char *const *options, size_t n, unsigned long *flags)
+{
+	char *data = xstrdup("");
+
+	for (size_t i = 0; i < n; i++) {
+		char *longer;
+
+		if (mount_flag(options[i], flags))
+			continue;
+		longer = xasprintf("%s%s%s", data, *data ? "," : "", options[i]);
+		free(data);
+		data = longer;
+	}
+	return data;
+}
+
+static int mount_fs(const Grpc__Storage *s, const char *fstype, struct error *err)
+{
+	unsigned long flags = 0;
+	_cleanup_free_ char *data = split_options(s->options, s->n_options, &flags);
+
+	if (mount(s->source, s->mount_point, fstype, flags, data) < 0)
+		return error_errno(err, "mount %s %s on %s (%s)", fstype, s->source,
+				   s->mount_point, data);
+	return 0;
+}
+
+static int mount_virtio_fs(const Grpc__Storage *s, struct error *err)
+{
+	return mount_fs(s, "virtiofs", err);
+}
+
+static int mount_ephemeral(const Grpc__Storage *s, struct error *err)
+{
+	if (strcmp(s->fstype, "tmpfs") != 0 && strcmp(s->fstype, "hugetlbfs") != 0)
+		return error_set(err, CODE_INVALID_ARGUMENT,
+				 "ephemeral storage of type \"%.32s\" is not supported", s->fstype);
+	return mount_fs(s, s->fstype, err);
+}
+
+static int mount_local(const Grpc__Storage *s, struct error *err)
+{
+	unsigned int mode = 0755;
+
+	for (size_t i = 0; i < s->n_options; i++)
+		(void)sscanf(s->options[i], "mode=%o", &mode);
+	if (chmod(s->mount_point, mode & 07777) < 0)
+		return error_errno(err, "chmod %s", s->mount_point);
+	return 0;
+}
+
+static const struct {
+	const char *name;
+	int (*mount)(const Grpc__Storage *s, struct error *err);
+} drivers[] = {
+	{ "virtio-fs", mount_virtio_fs },
+	{ "ephemeral", mount_ephemeral },
+	{ "local", mount_local },
+};
+
+static int apply_fs_group(const Grpc__Storage *s, struct error *err)
+{
+	if (!s->fs_group)
+		return 0;
+	if (chown(s->mount_point, (uid_t)-1, s->fs_group->group_id) < 0 ||
+	    chmod(s->mount_point, 02775) < 0)
+		return error_errno(err, "fs group of %s", s->mount_point);
+	return 0;
+}
+
+/* True if the mount point stands in the list. */
+static bool listed(const char *list, const char *mount_point)
+{
+	size_t len = strlen(mount_point);
+
+	for (const char *at = strstr(list, mount_point); at; at = strstr(at + 1, mount_point))
+		if ((at == list || at[-1] == '\n') && at[len] == '\n')
+			return true;
+	return false;
+}
+
+static int mount_one(const Grpc__Storage *s, int list_fd, struct error *err)
+{
+	char list[STORAGES_MAX * 64] = "";
+	_cleanup_free_ char *line = xasprintf("%s\n", s->mount_point);
+	int r;
+
+	if (s->mount_point[0] != '/' || strstr(s->mount_point, "/../") ||
+	    strchr(s->mount_point, '\n'))
+		return error_set(err, CODE_INVALID_ARGUMENT, "mount point \"%.128s\" is not valid",
+				 s->mount_point);
+	if (pread(list_fd, list, sizeof(list) - 1, 0) < 0)
+		return error_errno(err, "read %s", STORAGE_LIST);
+	if (listed(list, s->mount_point))
+		return 0;
+	if (strlen(list) + strlen(line) >= sizeof(list))
+		return error_set(err, CODE_RESOURCE_EXHAUSTED, "too many storages");
+	for (size_t i = 0; i < ARRAY_SIZE(drivers); i++) {
+		if (strcmp(drivers[i].name, s->driver) != 0)
+			continue;
+		r = make_dirs(s->mount_point);
+		if (r < 0) {
+			errno = -r;
+			return error_errno(err, "mkdir %s", s->mount_point);
+		}
+		if (drivers[i].mount(s, err) < 0 || apply_fs_group(s, err) < 0)
+			return -1;
+		if (write(list_fd, line, strlen(line)) < 0)
+			return error_errno(err, "write %s", STORAGE_LIST);
+		return 0;
+	}
+	return error_set(err, CODE_INVALID_ARGUMENT, "storage driver \"%.32s\" is not supported",
+			 s->driver);
+}
+
+int storage_mount_all(Grpc__Storage *const *storages, size_t n, struct error *err)
+{
+	_cleanup_close_ int fd = -1;
+
+	if (n == 0)
+		return 0;
+	fd = open(STORAGE_LIST, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (fd < 0 || flock(fd, LOCK_EX) < 0)
+		return error_errno(err, "open %s", STORAGE_LIST);
+	for (size_t i = 0; i < n; i++)
+		if (mount_one(storages[i], fd, err) < 0)
+			return -1;
+	return 0;
+}
+
+void storage_unmount_all(void)
+{
+	char list[STORAGES_MAX * 64];
+
+	sync();
+	if (file_read(STORAGE_LIST, list, sizeof(list)) < 0)
+		return;
+	/* The last mounted first, for one may lie in another. */
+	while (*list) {
+		char *line;
+
+		list[strlen(list) - 1] = '\0';
+		line = strrchr(list, '\n');
+		line = line ? line + 1 : list;
+		if (umount2(line, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL)
+			log_line("umount %s: %s", line, strerror(errno));
+		*line = '\0';
+	}
+}

@@ -1,0 +1,321 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "ipc/fds.h"
+#include "ipc/mountd.pb-c.h"
+#include "ipc/tables.h"
+#include "mountd/mountd.h"
+#include "mountd/plan.h"
+#include "mountd/rootfs.h"
+#include "mountd/spec.h"
+#include "mountd/stdio.h"
+
+/* A peer that broke the rules: it gets its answer, then mountd and with it the sandbox ends. */
+static int checked(struct helper *h, int r)
+{
+	struct mountd *m = h->ctx;
+
+	if (r == -EPROTO) {
+		m->peer_lost = true;
+		h->done = true;
+	}
+	return r;
+}
+
+/* Sends an event with fds to agentd or vmmd. A receiver that is gone ends mountd. */
+static int push(struct helper *h, int channel, const struct ipc_channel *def, uint16_t type,
+	const ProtobufCMessage *msg, const int *fds, size_t nfds, struct error *err)
+{
+	int r = channel_send(channel, def, IPC_EVENT, type, 0, msg, fds, nfds, IPC_SEND_TIMEOUT_MS,
+		err);
+
+	if (r < 0)
+		checked(h, -EPROTO);
+	return r;
+}
+
+/* -------------------------------------------------------------------- START_SHARE */
+
+static int handle_start_share(struct helper *h, const ProtobufCMessage *request,
+	const ProtobufCMessage **reply, struct fdlist *reply_fds, struct error *err)
+{
+	struct mountd *m = h->ctx;
+	Ipc__Share msg = IPC__SHARE__INIT;
+	_cleanup_close_ int fd = virtiofsd_start(MOUNTD_FD_SLOT, m->share.private, m->flavour,
+		m->workers.timeout_ms, err);
+
+	(void)request;
+	(void)reply;
+	(void)reply_fds;
+	if (fd < 0)
+		return error_wrap(err, "start virtiofsd");
+	return push(h, MOUNTD_FD_VMMD, &ipc_mountd_vmmd, MOUNTD_VMMD_SHARE, &msg.base, &fd, 1,
+		err);
+}
+
+/* ------------------------------------------------------------------ ADD_CONTAINER */
+
+struct add_job {
+	const struct mountd *m;
+	const char *bundle; /* "": the first one */
+	const struct rootfs_plan *plan;
+	int scratch;
+};
+
+/*
+ * Only a bundle of this sandbox: else a frontend that was taken over could
+ * have the node's other pods' secrets mounted by naming their bundles.
+ */
+static int check_sandbox(const struct add_job *job, const struct spec *spec, struct error *err)
+{
+	if (!*job->bundle)
+		return 0; /* the launcher named it */
+	if (!spec->sandbox_id || strcmp(spec->sandbox_id, job->m->sandbox) != 0)
+		return error_set(err, EPROTO,
+			"bundle " PATH_FMT " belongs to sandbox '%.80s', not to this one", job->bundle,
+			spec->sandbox_id ? spec->sandbox_id : "");
+	return 0;
+}
+
+/* The bundle as a directory in M, and its config.json. */
+static int open_bundle(const struct add_job *job, int *ret_bundle, int *ret_config,
+	struct spec *ret_spec, struct error *err)
+{
+	bool first = !*job->bundle;
+	const char *name = first ? job->m->bundle : job->bundle;
+	_cleanup_close_ int bundle =
+		path_open(job->m->bundles, name, O_PATH | O_DIRECTORY, PATH_BENEATH);
+	_cleanup_close_ int config = -1;
+	int r;
+
+	if (bundle < 0)
+		return error_errno(err, -bundle, "open bundle " PATH_FMT, name);
+	/* Of the first one, the directory that the launcher opened: no name can change it. */
+	config = spec_open(first ? MOUNTD_FD_BUNDLE : bundle, err);
+	if (config == -EPERM && !first)
+		return -EPROTO; /* somebody else's file */
+	if (config < 0)
+		return config;
+	r = spec_read(config, ret_spec, err);
+	if (r < 0)
+		return r;
+	*ret_bundle = fd_steal(&bundle);
+	*ret_config = fd_steal(&config);
+	return check_sandbox(job, ret_spec, err);
+}
+
+/* Returns config.json and the mount. */
+static int add_work(void *ctx, struct fdlist *ret_fds, struct error *err)
+{
+	const struct add_job *job = ctx;
+	CLEANUP(spec_done) struct spec spec = SPEC_INIT;
+	_cleanup_close_ int bundle = -1, config = -1, mnt = -1;
+	struct rootfs_place place = {
+		.scratch = job->scratch,
+		.proc = job->m->proc,
+		.prefixes = &job->m->rootfs,
+	};
+	int r = open_bundle(job, &bundle, &config, &spec, err);
+
+	if (r < 0)
+		return r;
+	place.bundle = bundle;
+	mnt = rootfs_make(&place, job->plan, &spec, err);
+	/* -EPROTO means something here, and a file system may answer with any number. */
+	if (mnt < 0)
+		return mnt == -EPROTO ? -EIO : mnt;
+	r = fdlist_add_consume(ret_fds, fd_steal(&config));
+	return r < 0 ? r : fdlist_add_consume(ret_fds, fd_steal(&mnt));
+}
+
+/* The worker and its place for layers, which goes whatever happens. */
+static int make_container(struct mountd *m, const char *bundle, const struct rootfs_plan *plan,
+	struct fdlist *ret_fds, struct error *err)
+{
+	struct scratch scratch = SCRATCH_INIT;
+	struct add_job job = { .m = m, .bundle = bundle, .plan = plan };
+	int r = 0;
+
+	if (plan->kind == ROOTFS_OVERLAY)
+		r = share_scratch_make(&m->share, &scratch, err);
+	if (r < 0)
+		return r;
+	job.scratch = scratch.fd;
+	r = worker_run(&m->workers, "mounting the rootfs", add_work, &job, ret_fds, err);
+	share_scratch_done(&m->share, &scratch);
+	return r;
+}
+
+static int read_plan(const Ipc__MountdAddContainer *req, struct rootfs_plan *ret, struct error *err)
+{
+	struct rootfs_mount mount = { 0 };
+
+	if (*req->bundle && !path_is_name(req->bundle))
+		return error_set(err, EPROTO, "bundle " PATH_FMT " is not a name", req->bundle);
+	if (req->n_rootfs > 0)
+		mount = (struct rootfs_mount){
+			.type = req->rootfs[0]->type,
+			.source = req->rootfs[0]->source,
+			.options = req->rootfs[0]->options,
+			.n_options = req->rootfs[0]->n_options,
+		};
+	return rootfs_plan_read(ret, &mount, req->n_rootfs, err);
+}
+
+static int add_container(struct helper *h, const Ipc__MountdAddContainer *req, struct error *err)
+{
+	struct mountd *m = h->ctx;
+	CLEANUP(rootfs_plan_done) struct rootfs_plan plan = ROOTFS_PLAN_INIT;
+	CLEANUP(fdlist_done) struct fdlist fds = FDLIST_INIT;
+	Ipc__Config msg = IPC__CONFIG__INIT;
+	int r = read_plan(req, &plan, err);
+
+	if (r == 0)
+		r = make_container(m, req->bundle, &plan, &fds, err);
+	if (r < 0)
+		return r;
+	if (fds.n != 2)
+		return error_set(err, EIO, "the worker returned %zu fds", fds.n);
+	r = share_attach(&m->share, req->index, fds.fd[1], err);
+	if (r < 0)
+		return r;
+	msg.index = req->index;
+	return push(h, MOUNTD_FD_AGENTD, &ipc_mountd_agentd, MOUNTD_AGENTD_CONFIG, &msg.base,
+		&fds.fd[0], 1, err);
+}
+
+static int handle_add_container(struct helper *h, const ProtobufCMessage *request,
+	const ProtobufCMessage **reply, struct fdlist *reply_fds, struct error *err)
+{
+	(void)reply;
+	(void)reply_fds;
+	return checked(h, add_container(h, (const Ipc__MountdAddContainer *)request, err));
+}
+
+/* --------------------------------------------------------------- REMOVE_CONTAINER */
+
+struct remove_job {
+	struct share *share;
+	unsigned index;
+};
+
+static int remove_work(void *ctx, struct fdlist *ret_fds, struct error *err)
+{
+	const struct remove_job *job = ctx;
+
+	(void)ret_fds;
+	return share_unmount(job->share, job->index, err);
+}
+
+static int handle_remove_container(struct helper *h, const ProtobufCMessage *request,
+	const ProtobufCMessage **reply, struct fdlist *reply_fds, struct error *err)
+{
+	struct mountd *m = h->ctx;
+	struct remove_job job = {
+		.share = &m->share,
+		.index = ((const Ipc__MountdRemoveContainer *)request)->index,
+	};
+	CLEANUP(fdlist_done) struct fdlist fds = FDLIST_INIT;
+	int r;
+
+	(void)reply;
+	(void)reply_fds;
+	/* In a worker: the end of an overlay writes out its upper file system. */
+	r = worker_run(&m->workers, "unmounting the rootfs", remove_work, &job, &fds, err);
+	return r < 0 ? r : share_remove(&m->share, job.index, err);
+}
+
+/* --------------------------------------------------------------------- OPEN_STDIO */
+
+struct stdio_job {
+	const struct mountd *m;
+	struct stdio_paths paths;
+};
+
+static int stdio_work(void *ctx, struct fdlist *ret_fds, struct error *err)
+{
+	const struct stdio_job *job = ctx;
+
+	return stdio_open(&job->m->stdio, job->m->proc, &job->paths, ret_fds, err);
+}
+
+static int handle_open_stdio(struct helper *h, const ProtobufCMessage *request,
+	const ProtobufCMessage **reply, struct fdlist *reply_fds, struct error *err)
+{
+	const Ipc__MountdOpenStdio *req = (const Ipc__MountdOpenStdio *)request;
+	struct mountd *m = h->ctx;
+	struct stdio_job job = { m, { req->stdin, req->stdout, req->stderr } };
+	const struct {
+		const char *path;
+		uint16_t type;
+		size_t nfds;
+	} streams[] = {
+		{ req->stdin, MOUNTD_AGENTD_STDIN, 2 },
+		{ req->stdout, MOUNTD_AGENTD_STDOUT, 1 },
+		{ req->stderr, MOUNTD_AGENTD_STDERR, 1 },
+	};
+	CLEANUP(fdlist_done) struct fdlist fds = FDLIST_INIT;
+	Ipc__Stdio msg = IPC__STDIO__INIT;
+	size_t at = 0;
+	int r;
+
+	(void)reply;
+	(void)reply_fds;
+	r = worker_run(&m->workers, "opening the streams", stdio_work, &job, &fds, err);
+	msg.process = req->process;
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(streams); i++) {
+		if (!*streams[i].path)
+			continue;
+		if (at + streams[i].nfds > fds.n)
+			return error_set(err, EIO, "the worker returned %zu fds", fds.n);
+		r = push(h, MOUNTD_FD_AGENTD, &ipc_mountd_agentd, streams[i].type, &msg.base,
+			&fds.fd[at], streams[i].nfds, err);
+		at += streams[i].nfds;
+	}
+	return r;
+}
+
+/* -------------------------------------------------------------------- OPEN_EVENTS */
+
+static int events_work(void *ctx, struct fdlist *ret_fds, struct error *err)
+{
+	const struct mountd *m = ctx;
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (strlen(m->events) >= sizeof(addr.sun_path))
+		return error_set(err, ENAMETOOLONG, "the path " PATH_FMT " is too long for a socket",
+			m->events);
+	strcpy(addr.sun_path, m->events);
+	if (fd < 0 || connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
+		return error_errno(err, errno, "connect to containerd's events socket " PATH_FMT,
+			m->events);
+	return fdlist_add_consume(ret_fds, fd_steal(&fd));
+}
+
+static int handle_open_events(struct helper *h, const ProtobufCMessage *request,
+	const ProtobufCMessage **reply, struct fdlist *reply_fds, struct error *err)
+{
+	struct mountd *m = h->ctx;
+
+	(void)request;
+	(void)reply;
+	if (!m->events)
+		return error_set(err, ENOENT, "containerd named no events socket at start");
+	return worker_run(&m->workers, "connecting to containerd", events_work, m, reply_fds, err);
+}
+
+#define ALWAYS (MOUNTD_STATE_READY | MOUNTD_STATE_SHARED)
+
+const struct helper_request mountd_requests[] = {
+	{ MOUNTD_START_SHARE, handle_start_share, MOUNTD_STATE_READY, MOUNTD_STATE_SHARED },
+	{ MOUNTD_ADD_CONTAINER, handle_add_container, ALWAYS, 0 },
+	{ MOUNTD_REMOVE_CONTAINER, handle_remove_container, ALWAYS, 0 },
+	{ MOUNTD_OPEN_STDIO, handle_open_stdio, ALWAYS, 0 },
+	{ MOUNTD_OPEN_EVENTS, handle_open_events, ALWAYS, 0 },
+};
+
+const size_t mountd_n_requests = ARRAY_SIZE(mountd_requests);

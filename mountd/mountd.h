@@ -1,0 +1,35 @@
+/* mountd's one struct, and its requests. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "common/options.h"
+#include "ipc/serve.h"
+#include "mountd/paths.h"
+#include "mountd/share.h"
+#include "mountd/virtiofsd.h"
+#include "mountd/worker.h"
+
+#define MOUNTD_TIMEOUT_MS 10000
+
+/* What of it may be asked when. */
+enum mountd_state {
+	MOUNTD_STATE_READY = 1 << 0,  /* virtiofsd does not run yet */
+	MOUNTD_STATE_SHARED = 1 << 1, /* it does; not asked for again */
+};
+
+struct mountd {
+	struct share share;
+	int proc;	     /* a procfs that shows this process */
+	int bundles;	     /* the directory the first bundle lies in, in M */
+	const char *bundle;  /* the name of the first bundle in there */
+	const char *sandbox; /* id */
+	const char *events;  /* path of containerd's ttRPC socket; NULL: none */
+	enum virtiofsd_flavour flavour;
+	struct prefixes rootfs, stdio;
+	struct workers workers;
+	bool peer_lost; /* the frontend has asked for what no honest one asks for */
+};
+
+extern const struct helper_request mountd_requests[];
+extern const size_t mountd_n_requests;

@@ -1,0 +1,188 @@
+#include "mountd/share.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/fd.h"
+#include "common/log.h"
+#include "ipc/tables.h"
+#include "mountd/paths.h"
+#include "mountd/plan.h"
+
+#define SHARE_PATH_MAX 32
+
+/* A new tmpfs on path. Its root's fd, or -errno with err. */
+static int mount_tmpfs(const char *path, const char *mode, const char *inodes, struct error *err)
+{
+	_cleanup_close_ int fs = fsopen("tmpfs", FSOPEN_CLOEXEC), mnt = -1;
+
+	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "source", "bulkhead", 0) < 0 ||
+		fsconfig(fs, FSCONFIG_SET_STRING, "size", "64k", 0) < 0 ||
+		fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", inodes, 0) < 0 ||
+		fsconfig(fs, FSCONFIG_SET_STRING, "mode", mode, 0) < 0 ||
+		fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return error_errno(err, errno, "make a tmpfs");
+	mnt = fsmount(fs, FSMOUNT_CLOEXEC,
+		MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+	if (mnt < 0 || move_mount(mnt, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		return error_errno(err, errno, "mount a tmpfs on " PATH_FMT, path);
+	return fd_steal(&mnt);
+}
+
+static int make_names(struct share *s, struct error *err)
+{
+	char name[LAYER_NAME_MAX];
+
+	if (mkdirat(s->private, "names", 0700) < 0)
+		return error_errno(err, errno, "mkdir names");
+	s->names = path_open(s->private, "names", O_PATH | O_DIRECTORY, PATH_BENEATH);
+	if (s->names < 0)
+		return error_errno(err, -s->names, "open names");
+	for (unsigned i = 0; i < LAYERS_MAX; i++) {
+		layer_name(i, name);
+		if (mkdirat(s->names, name, 0700) < 0)
+			return error_errno(err, errno, "mkdir names/%s", name);
+	}
+	if (mkdirat(s->names, SHARE_UPPER_NAME, 0700) < 0)
+		return error_errno(err, errno, "mkdir names/" SHARE_UPPER_NAME);
+	return 0;
+}
+
+int share_init(struct share *s, const char *path, struct error *err)
+{
+	struct mount_attr slave = { .propagation = MS_SLAVE }, shared = { .propagation = MS_SHARED };
+
+	if (unshare(CLONE_NEWNS) < 0)
+		return error_errno(err, errno, "unshare the mount namespace");
+	if (mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, &slave, sizeof(slave)) < 0)
+		return error_errno(err, errno, "make every mount a slave of the host's");
+
+	s->private = mount_tmpfs(path, "0700", "512", err);
+	if (s->private < 0)
+		return s->private;
+	s->share = mount_tmpfs(path, "0755", "8192", err);
+	if (s->share < 0)
+		return s->share;
+	/* Before virtiofsd's namespace is copied from this one: else nothing would arrive there. */
+	if (mount_setattr(s->share, "", AT_EMPTY_PATH, &shared, sizeof(shared)) < 0)
+		return error_errno(err, errno, "make the share propagate its mounts");
+	return make_names(s, err);
+}
+
+int share_scratch_make(struct share *s, struct scratch *ret, struct error *err)
+{
+	_cleanup_close_ int tree = -1;
+	struct scratch scratch = SCRATCH_INIT;
+
+	/* Never the same name twice: a worker given up may still be in an older one. */
+	snprintf(scratch.name, sizeof(scratch.name), "w%u", s->n_scratch++);
+	if (mkdirat(s->private, scratch.name, 0700) < 0)
+		return error_errno(err, errno, "mkdir %s", scratch.name);
+	tree = open_tree(s->names, "",
+		AT_EMPTY_PATH | (unsigned)OPEN_TREE_CLONE | (unsigned)OPEN_TREE_CLOEXEC);
+	if (tree < 0 ||
+		move_mount(tree, "", s->private, scratch.name, MOVE_MOUNT_F_EMPTY_PATH) < 0) {
+		error_errno(err, errno, "make a place for layers");
+		unlinkat(s->private, scratch.name, AT_REMOVEDIR);
+		return -err->code;
+	}
+	scratch.fd = fd_steal(&tree);
+	*ret = scratch;
+	return 0;
+}
+
+/* umount2() of a name in dir; nothing mounted there is success. */
+static int unmount_at(int dir, const char *name)
+{
+	if (fchdir(dir) < 0)
+		return -errno;
+	if (umount2(name, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL && errno != ENOENT)
+		return -errno;
+	return 0;
+}
+
+static int remove_at(int dir, const char *name)
+{
+	return unlinkat(dir, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+void share_scratch_done(struct share *s, struct scratch *scratch)
+{
+	int r;
+
+	if (scratch->fd < 0)
+		return;
+	fd_close(&scratch->fd);
+	r = unmount_at(s->private, scratch->name);
+	if (r == 0)
+		r = remove_at(s->private, scratch->name);
+	if (r < 0)
+		log_warn("the layers of %s stay mounted: errno %d", scratch->name, -r);
+}
+
+static void share_path(char ret[SHARE_PATH_MAX], unsigned index)
+{
+	snprintf(ret, SHARE_PATH_MAX, SHARE_ROOTFS_FMT, index);
+}
+
+/* The same without "/rootfs". */
+static void share_parent(char ret[SHARE_PATH_MAX], unsigned index)
+{
+	share_path(ret, index);
+	*strrchr(ret, '/') = '\0';
+}
+
+int share_attach(struct share *s, unsigned index, int mount, struct error *err)
+{
+	char parent[SHARE_PATH_MAX], path[SHARE_PATH_MAX];
+	struct error ignored = ERROR_INIT;
+	int r;
+
+	share_parent(parent, index);
+	share_path(path, index);
+	/*
+	 * Fresh directories: the guest caches what it has looked up, and would
+	 * see an empty directory for a second.
+	 */
+	if (mkdirat(s->share, parent, 0755) < 0)
+		return errno == EEXIST ?
+			       error_set(err, EEXIST, "container index %u was used before", index) :
+			       error_errno(err, errno, "mkdir %s in the share", parent);
+	if (mkdirat(s->share, path, 0755) < 0 ||
+		move_mount(mount, "", s->share, path, MOVE_MOUNT_F_EMPTY_PATH) < 0) {
+		r = error_errno(err, errno, "mount %s in the share", path);
+		share_remove(s, index, &ignored);
+		return r;
+	}
+	return 0;
+}
+
+int share_unmount(struct share *s, unsigned index, struct error *err)
+{
+	char path[SHARE_PATH_MAX];
+	int r;
+
+	share_path(path, index);
+	/* Detached: virtiofsd holds files of it until the guest forgets them. */
+	r = unmount_at(s->share, path);
+	return r < 0 ? error_errno(err, -r, "unmount %s", path) : 0;
+}
+
+int share_remove(struct share *s, unsigned index, struct error *err)
+{
+	char parent[SHARE_PATH_MAX], path[SHARE_PATH_MAX];
+	int r;
+
+	share_parent(parent, index);
+	share_path(path, index);
+	r = remove_at(s->share, path);
+	if (r == 0)
+		r = remove_at(s->share, parent);
+	return r < 0 ? error_errno(err, -r, "remove %s from the share", parent) : 0;
+}

@@ -1,0 +1,183 @@
+#include "mountd/spec.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "common/fd.h"
+#include "common/io.h"
+#include "mountd/paths.h"
+
+/* How containerd's CRI plugin and CRI-O write down whose container it is. */
+static const char *const sandbox_annotations[] = {
+	"io.kubernetes.cri.sandbox-id",
+	"io.kubernetes.cri-o.SandboxID",
+};
+
+int spec_open(int bundle, struct error *err)
+{
+	/* O_NONBLOCK: a FIFO in its place must not hold us. */
+	_cleanup_close_ int fd = path_open(bundle, "config.json",
+		O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, PATH_BENEATH);
+	struct stat st;
+
+	if (fd < 0)
+		return error_errno(err, -fd, "open config.json of the bundle");
+	if (fstat(fd, &st) < 0)
+		return error_errno(err, errno, "config.json");
+	if (!S_ISREG(st.st_mode))
+		return error_set(err, EINVAL, "config.json is not a regular file");
+	if (st.st_uid != 0 || (st.st_mode & (S_IWGRP | S_IWOTH)))
+		return error_set(err, EPERM,
+			"config.json can be written by others than root (uid %u, mode 0%o)",
+			st.st_uid, st.st_mode & 07777);
+	if (st.st_size > (off_t)SPEC_BYTES_MAX)
+		return error_set(err, EFBIG, "config.json has %lld bytes, the limit is %u",
+			(long long)st.st_size, SPEC_BYTES_MAX);
+	return fd_steal(&fd);
+}
+
+static struct json_object *member(struct json_object *parent, const char *key, enum json_type type)
+{
+	struct json_object *value;
+
+	if (!parent || !json_object_is_type(parent, json_type_object) ||
+		!json_object_object_get_ex(parent, key, &value) ||
+		!json_object_is_type(value, type))
+		return NULL;
+	return value;
+}
+
+/* NULL too when there is a NUL inside: what we check and what another reads must be the same. */
+static const char *text_of(struct json_object *value)
+{
+	const char *text = value ? json_object_get_string(value) : NULL;
+
+	if (!text || strlen(text) != (size_t)json_object_get_string_len(value))
+		return NULL;
+	return text;
+}
+
+static const char *text_member(struct json_object *parent, const char *key)
+{
+	return text_of(member(parent, key, json_type_string));
+}
+
+static struct json_object *parse(const char *text, size_t len, struct error *err)
+{
+	struct json_tokener *tok = json_tokener_new_ex(SPEC_DEPTH_MAX);
+	struct json_object *json;
+	enum json_tokener_error code;
+	size_t end;
+
+	if (!tok) {
+		error_errno(err, ENOMEM, "parse config.json");
+		return NULL;
+	}
+	json = json_tokener_parse_ex(tok, text, (int)len);
+	code = json_tokener_get_error(tok);
+	end = json_tokener_get_parse_end(tok);
+	json_tokener_free(tok);
+	while (json && end < len && isspace((unsigned char)text[end]))
+		end++;
+	if (json && end == len && json_object_is_type(json, json_type_object))
+		return json;
+
+	if (code == json_tokener_success || code == json_tokener_continue)
+		error_set(err, EINVAL, "config.json is not one JSON object");
+	else
+		error_set(err, EINVAL, "config.json is not JSON: %s at byte %zu",
+			json_tokener_error_desc(code), end);
+	json_object_put(json);
+	return NULL;
+}
+
+static const char *read_sandbox_id(struct json_object *json)
+{
+	struct json_object *annotations = member(json, "annotations", json_type_object);
+
+	for (size_t i = 0; i < ARRAY_SIZE(sandbox_annotations); i++) {
+		const char *id = text_member(annotations, sandbox_annotations[i]);
+
+		if (id)
+			return id;
+	}
+	return NULL;
+}
+
+int spec_parse(const char *text, size_t len, struct spec *ret, struct error *err)
+{
+	struct json_object *json, *root, *value;
+
+	if (len > SPEC_BYTES_MAX)
+		return error_set(err, EFBIG, "config.json has %zu bytes, the limit is %u", len,
+			SPEC_BYTES_MAX);
+	json = parse(text, len, err);
+	if (!json)
+		return -EINVAL;
+
+	root = member(json, "root", json_type_object);
+	value = member(root, "readonly", json_type_boolean);
+	*ret = (struct spec){
+		.json = json,
+		.root_path = text_member(root, "path"),
+		.readonly = value && json_object_get_boolean(value),
+		.sandbox_id = read_sandbox_id(json),
+		.cwd = text_member(member(json, "process", json_type_object), "cwd"),
+		.mounts = member(json, "mounts", json_type_array),
+	};
+	if (!ret->root_path || !*ret->root_path) {
+		spec_done(ret);
+		return error_set(err, EINVAL, "config.json has no root.path");
+	}
+	return 0;
+}
+
+int spec_read(int fd, struct spec *ret, struct error *err)
+{
+	size_t len = 0;
+	_cleanup_free_ char *text = read_file_fd(fd, SPEC_BYTES_MAX, &len, err);
+
+	if (!text)
+		return error_wrap(err, "read config.json");
+	return spec_parse(text, len, ret, err);
+}
+
+void spec_done(struct spec *spec)
+{
+	json_object_put(spec->json);
+	*spec = (struct spec)SPEC_INIT;
+}
+
+size_t spec_n_mounts(const struct spec *spec)
+{
+	return spec->mounts ? json_object_array_length(spec->mounts) : 0;
+}
+
+static bool is_bind(struct json_object *options)
+{
+	for (size_t i = 0; options && i < json_object_array_length(options); i++) {
+		struct json_object *o = json_object_array_get_idx(options, i);
+		const char *text = json_object_is_type(o, json_type_string) ? text_of(o) : NULL;
+
+		if (text && (strcmp(text, "bind") == 0 || strcmp(text, "rbind") == 0))
+			return true;
+	}
+	return false;
+}
+
+bool spec_mount(const struct spec *spec, size_t i, struct spec_mount *ret)
+{
+	struct json_object *m = json_object_array_get_idx(spec->mounts, i);
+	const char *type = text_member(m, "type");
+
+	*ret = (struct spec_mount){
+		.destination = text_member(m, "destination"),
+		.source = text_member(m, "source"),
+		.bind = (type && strcmp(type, "bind") == 0) ||
+			is_bind(member(m, "options", json_type_array)),
+	};
+	return ret->destination;
+}

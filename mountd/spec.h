@@ -1,0 +1,46 @@
+/*
+ * The little that mountd reads of a config.json: is it ours, is its root
+ * read-only, where will something be mounted in it. agentd parses it whole.
+ * Only a worker (worker.h) ever parses one.
+ */
+#pragma once
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/error.h"
+
+#define SPEC_BYTES_MAX (4U << 20)
+#define SPEC_DEPTH_MAX 32
+
+struct spec {
+	struct json_object *json; /* owns all text below */
+	const char *root_path;
+	bool readonly;
+	const char *sandbox_id; /* the pod it says it belongs to; NULL: none */
+	const char *cwd;	/* of the process; NULL: none */
+	struct json_object *mounts; /* an array, or NULL */
+};
+
+#define SPEC_INIT { .json = NULL }
+
+struct spec_mount {
+	const char *destination;
+	const char *source; /* NULL: none */
+	bool bind;
+};
+
+/*
+ * Opens config.json in a bundle: a regular file of root, at most
+ * SPEC_BYTES_MAX. The fd, or -errno with err.
+ */
+int spec_open(int bundle, struct error *err);
+
+int spec_parse(const char *text, size_t len, struct spec *ret, struct error *err);
+int spec_read(int fd, struct spec *ret, struct error *err);
+void spec_done(struct spec *spec);
+
+/* Number of mounts, and one of them: false when its destination cannot be read. */
+size_t spec_n_mounts(const struct spec *spec);
+bool spec_mount(const struct spec *spec, size_t i, struct spec_mount *ret);

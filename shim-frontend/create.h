@@ -1,0 +1,22 @@
+/* One Create on its way. */
+#pragma once
+
+#include "shim-frontend/flow.h"
+#include "shim-frontend/frontend.h"
+
+#define MOUNTS_MAX 64
+
+struct create_flow {
+	struct flow flow; /* first: see create_flow_of() */
+	struct frontend *fe;
+	struct rpc *rpc;
+	struct container *container;
+	struct create_flow *next;
+	struct vm_waiter vm_waiter;
+	bool first; /* of the sandbox: starts the VM */
+};
+
+static inline struct create_flow *create_flow_of(struct flow *f)
+{
+	return (struct create_flow *)f;
+}

@@ -1,0 +1,57 @@
+#include "shim-frontend/errdefs.h"
+
+#include <errno.h>
+
+static const struct {
+	int code;
+	enum ttrpc_code ttrpc;
+} table[] = {
+	{ ENOENT, TTRPC_NOT_FOUND },
+	{ ESRCH, TTRPC_NOT_FOUND },
+	{ EEXIST, TTRPC_ALREADY_EXISTS },
+	{ EBUSY, TTRPC_FAILED_PRECONDITION },
+	{ ENOTSUP, TTRPC_UNIMPLEMENTED },
+	{ ENOSYS, TTRPC_UNIMPLEMENTED },
+	{ EINVAL, TTRPC_INVALID_ARGUMENT },
+	{ ENAMETOOLONG, TTRPC_INVALID_ARGUMENT },
+	{ E2BIG, TTRPC_INVALID_ARGUMENT },
+	{ EILSEQ, TTRPC_INVALID_ARGUMENT },
+	{ ETIMEDOUT, TTRPC_DEADLINE_EXCEEDED },
+	{ EPERM, TTRPC_PERMISSION_DENIED },
+	{ EACCES, TTRPC_PERMISSION_DENIED },
+	{ EPIPE, TTRPC_UNAVAILABLE },
+	{ ECONNRESET, TTRPC_UNAVAILABLE },
+	{ ENOTCONN, TTRPC_UNAVAILABLE },
+	{ EHOSTDOWN, TTRPC_UNAVAILABLE },
+	{ ESHUTDOWN, TTRPC_UNAVAILABLE },
+	{ ECANCELED, TTRPC_UNAVAILABLE },
+	{ ENOMEM, TTRPC_RESOURCE_EXHAUSTED },
+	{ ENOSPC, TTRPC_RESOURCE_EXHAUSTED },
+	{ EDQUOT, TTRPC_RESOURCE_EXHAUSTED },
+	{ EMFILE, TTRPC_RESOURCE_EXHAUSTED },
+	{ ENFILE, TTRPC_RESOURCE_EXHAUSTED },
+	{ ENOBUFS, TTRPC_RESOURCE_EXHAUSTED },
+	{ EMSGSIZE, TTRPC_RESOURCE_EXHAUSTED },
+	{ EPROTO, TTRPC_INTERNAL },
+};
+
+enum ttrpc_code errdefs_code(int code)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		if (table[i].code == code)
+			return table[i].ttrpc;
+	return TTRPC_UNKNOWN;
+}
+
+void errdefs_foreign(struct error *err)
+{
+	switch (errdefs_code(err->code)) {
+	case TTRPC_NOT_FOUND:
+	case TTRPC_ALREADY_EXISTS:
+	case TTRPC_UNIMPLEMENTED:
+		err->code = EIO;
+		break;
+	default:
+		break;
+	}
+}

@@ -1,0 +1,134 @@
+/*
+ * The frontend: containerd's server, the table of containers, and the order
+ * in which the other processes are asked. It holds no privilege, opens
+ * nothing, and never sees a byte of the guest.
+ *
+ *	task_service.c  the RPC table
+ *	create.c        Create as a flow over netd, mountd, vmmd, agentd
+ *	delete.c        Delete as a flow; Shutdown
+ *	exit.c          an exit: recorded, published, told
+ *	vm.c            the VM's life, and what Kill does about a silent guest
+ *	events.c        what is forwarded to containerd
+ */
+#pragma once
+
+#include "ipc/ctl.h"
+#include "ipc/tables.h"
+#include "shim-frontend/call.h"
+#include "shim-frontend/container.h"
+#include "shim-frontend/events.h"
+#include "shim-frontend/ttrpc.h"
+
+enum vm_state {
+	VM_NONE,     /* not started; once dead it is never started again */
+	VM_STARTING, /* vmmd has been asked to launch it */
+	VM_UP,	     /* the guest may run */
+	VM_DYING,    /* it is over; what killed it, or its last line, is awaited */
+	VM_DEAD,
+};
+
+/* Called when the VM is dead, from the loop. */
+struct vm_waiter {
+	struct vm_waiter *next;
+	void (*fn)(void *ctx);
+	void *ctx;
+};
+
+struct vm {
+	enum vm_state state;
+	bool ended;   /* QEMU has been seen to end */
+	bool asked;   /* to stop, by us: its end is no error */
+	bool spoke;   /* text is QEMU's own last line */
+	int status;   /* as a shell says it */
+	char text[512]; /* why: QEMU's last line, or our own sentence */
+	struct timer timer;
+	struct vm_waiter *waiters;
+};
+
+struct settings {
+	const char *id; /* of the sandbox, which is its first container's */
+	const char *namespace;
+	const char *bundle;
+	uint32_t task_pid; /* told as everybody's pid */
+	uint32_t vcpus, memory_mib;
+	bool share;
+	int hello_timeout_ms;
+	int call_timeout_max_ms; /* no call waits longer */
+	int frame_timeout_ms;
+};
+
+struct frontend {
+	struct settings settings;
+	struct loop *loop;
+	struct server server;
+	struct table table;
+	struct events events;
+	struct vm vm;
+	struct peer netd, mountd, vmmd, agentd, persistd;
+	struct watch ctl;
+
+	struct create_flow *creating;		/* one at a time */
+	struct create_flow *queue, **queue_last; /* the others */
+	unsigned n_queue;
+	bool sandbox_created; /* the VM is up and the guest has its sandbox */
+	/* code set: no container can be created any more, and why */
+	struct error broken;
+
+	bool shutting_down;
+	struct task shutdown;
+	struct timer shutdown_timer;
+	bool vm_stop_answered;
+	int exit_status;
+};
+
+/*
+ * Begins to accept: after LOCK only. broken: why no container can be created,
+ * or NULL.
+ */
+int frontend_init(struct frontend *fe, const struct settings *settings, struct loop *loop,
+	const struct error *broken, struct error *err);
+void frontend_done(struct frontend *fe);
+
+/* The sandbox is over: every request is answered with err, then exit. Does not return. */
+_Noreturn void frontend_fatal(struct frontend *fe, const struct error *err);
+
+/* A deadline, shortened by the setting. */
+int frontend_ms(const struct frontend *fe, int ms);
+
+int64_t realtime_ns(void);
+
+/* task_service.c */
+extern const struct rpc_service task_service;
+
+/* create.c. Answers the rpc. */
+void create_start(struct frontend *fe, struct rpc *rpc);
+/* Before an exit: answers the one that runs, naming the step it was at. */
+void create_fatal(struct frontend *fe, const struct error *err);
+
+/* delete.c. Answers the rpc; c is CREATED or STOPPED. */
+void delete_start(struct frontend *fe, struct rpc *rpc, struct container *c);
+/* Stops the VM, sends the last events, tells the supervisor and ends the loop: at most 2.5 s. */
+void shutdown_start(struct frontend *fe);
+
+/* exit.c */
+/* The first word about a container's exit. */
+void exit_seen(struct frontend *fe, struct container *c, uint32_t status, int64_t at_ns);
+/* To be called when its Start has been answered: an exit seen meanwhile goes on. */
+void exit_released(struct frontend *fe, struct container *c);
+/* Every container that has not exited has done so with 137. */
+void exit_all(struct frontend *fe);
+/* Publishes TaskExit and answers the waiters. The exit is recorded. */
+void exit_tell(struct frontend *fe, struct container *c);
+
+/* vm.c */
+void vm_init(struct frontend *fe);
+void vm_done(struct frontend *fe);
+void vm_set_state(struct frontend *fe, enum vm_state state);
+void vm_on_ctl(struct frontend *fe, const struct ctl_msg *msg);
+void vm_on_event(struct frontend *fe, uint16_t type, const ProtobufCMessage *event);
+/* vmmd has stopped it as we asked. */
+void vm_stopped(struct frontend *fe);
+/* The guest or a part of the VM is lost: everything of it is killed. */
+void vm_kill(struct frontend *fe, const char *why);
+/* fn once it is dead. Borrows w until then. */
+void vm_wait_dead(struct frontend *fe, struct vm_waiter *w, void (*fn)(void *ctx), void *ctx);

@@ -1,0 +1,50 @@
+/*
+ * A slot is the process that will be QEMU or virtiofsd. The supervisor forks
+ * and execs it as root, in the cgroup `vm`, with the fds of enum slot_fd; it
+ * shuts itself in, reports READY, and after LOCK takes one job from whoever
+ * runs the program (vmmd, mountd): the arguments, the fds with their numbers,
+ * then EXEC. So the supervisor never sees an argument or a foreign fd, and
+ * the peer never has the privilege that building the program's root takes.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "common/error.h"
+
+/*
+ * What a job may hold: arguments, bytes of arguments, and the highest fd number
+ * plus one. Fds on their way to a number are parked above it, and the binary is
+ * executed from SLOT_EXEC_FD, the number that QEMU's filter names.
+ */
+#define SLOT_ARGS_MAX	512
+#define SLOT_ARGS_BYTES (128 * 1024)
+#define SLOT_FDS_MAX	256
+#define SLOT_EXEC_FD	1023
+
+enum slot_kind { SLOT_QEMU, SLOT_VIRTIOFSD };
+
+/* From argv: kind=, uid=, binary=, and what the kind needs. Text points into argv; NULL: absent. */
+struct slot_options {
+	enum slot_kind kind;
+	uint64_t uid;	    /* QEMU's; virtiofsd stays 0 */
+	const char *binary; /* path of what SLOT_FD_BINARY is, for argv[0] */
+
+	/* QEMU */
+	const char *kernel; /* bound read-only at /kernel */
+	const char *initrd; /* at /initrd */
+	const char *accel;  /* "tcg" or "kvm" */
+
+	/* virtiofsd */
+	const char *share; /* path of the share in mountd's mount namespace */
+};
+
+/*
+ * Namespaces (through SLOT_FD_NS), root, identity, limits, no_new_privs: all
+ * that the program will live with, except its filter. SLOT_FD_JOB and
+ * SLOT_FD_BINARY stay open, SLOT_FD_NS is closed. 0, or -errno with err: the
+ * caller exits.
+ */
+int slot_isolate_qemu(const struct slot_options *options, struct error *err);
+int slot_isolate_virtiofsd(const struct slot_options *options, struct error *err);

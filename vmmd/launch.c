@@ -1,0 +1,180 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "ipc/fds.h"
+#include "ipc/mountd.pb-c.h"
+#include "ipc/tables.h"
+#include "ipc/vmmd.pb-c.h"
+#include "vmmd/vmmd.h"
+
+#define GREETING_TIMEOUT_MS 10000
+#define COMMAND_TIMEOUT_MS  5000
+
+#define AGENT_PORT "agent.channel.0"
+
+/* The near ends of what QEMU is connected by. */
+struct ends {
+	int agent, console;
+};
+
+static void ends_done(struct ends *e)
+{
+	fd_close(&e->agent);
+	fd_close(&e->console);
+}
+
+/* A stream to QEMU: ours, which never blocks us, and QEMU's. */
+static int stream(int *ret_ours, int *ret_qemu, bool nonblocking, struct error *err)
+{
+	int fds[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+		return error_errno(err, errno, "socketpair");
+	*ret_ours = fds[0];
+	*ret_qemu = fds[1];
+	if (nonblocking && fcntl(fds[0], F_SETFL, O_RDWR | O_NONBLOCK) < 0)
+		return error_errno(err, errno, "set O_NONBLOCK");
+	return 0;
+}
+
+/* mountd has sent the connection before the frontend was told to ask us. */
+static int take_share(int *ret_fd, struct error *err)
+{
+	CLEANUP(ipc_packet_done) struct ipc_packet packet = { .fds = FDLIST_INIT };
+	ProtobufCMessage *msg;
+	int r = channel_recv(VMMD_FD_MOUNTD, &ipc_mountd_vmmd, MSG_DONTWAIT, &packet, err);
+
+	if (r == -EAGAIN || r == 0)
+		return error_set(err, EPROTO, "mountd has sent no connection to virtiofsd");
+	if (r < 0)
+		return r;
+	msg = ipc_decode(&packet, err);
+	if (!msg)
+		return -EPROTO;
+	ipc_free(msg);
+	*ret_fd = fdlist_steal(&packet.fds, 0);
+	return 0;
+}
+
+static int add_share(struct qemu_cmdline *c, struct error *err)
+{
+	int fd = -1;
+	int r = take_share(&fd, err);
+
+	return r < 0 ? r : qemu_cmdline_add_share_consume(c, SHARE_TAG, fd, err);
+}
+
+static int connect_qemu(struct vm *vm, struct qemu_cmdline *c, struct ends *ends,
+	struct error *err)
+{
+	int qemu = -1;
+	int r = stream(&vm->qmp.fd, &qemu, true, err);
+
+	r = r < 0 ? r : qemu_cmdline_add_monitor_consume(c, fd_steal(&qemu), err);
+	r = r < 0 ? r : stream(&ends->agent, &qemu, false, err);
+	r = r < 0 ? r : qemu_cmdline_add_port_consume(c, "agent", AGENT_PORT, fd_steal(&qemu), err);
+	r = r < 0 ? r : stream(&ends->console, &qemu, false, err);
+	r = r < 0 ? r : qemu_cmdline_add_console_consume(c, fd_steal(&qemu), err);
+	fd_close(&qemu);
+	return r;
+}
+
+static bool is_greeted(const struct vm *vm)
+{
+	return vm->qmp.greeted || vm->qmp.fd < 0;
+}
+
+static int greet(struct vm *vm, struct error *err)
+{
+	char end[LINE_SIZE + 256];
+	int r = vm_wait(vm, is_greeted, GREETING_TIMEOUT_MS, err);
+
+	if (r < 0)
+		return r;
+	if (r == 0)
+		return error_set(err, ETIMEDOUT, "QMP does not answer within %d s%s%s",
+			GREETING_TIMEOUT_MS / 1000, *vm->lines.last ? ": " : "", vm->lines.last);
+	if (!vm->qmp.greeted) {
+		vm_describe_end(vm, " before QMP answered", end, sizeof(end));
+		return error_set(err, EPIPE, "QEMU %s", end);
+	}
+	return vm_command(vm, "qmp_capabilities", COMMAND_TIMEOUT_MS, err);
+}
+
+static int send_to_agentd(enum vmmd_agentd_msg type, int fd, struct error *err)
+{
+	Ipc__AgentStream stream_msg = IPC__AGENT_STREAM__INIT;
+	Ipc__Console console_msg = IPC__CONSOLE__INIT;
+	const ProtobufCMessage *msg = type == VMMD_AGENTD_STREAM ? &stream_msg.base
+								   : &console_msg.base;
+
+	return channel_send(VMMD_FD_AGENTD, &ipc_vmmd_agentd, IPC_EVENT, type, 0, msg, &fd, 1,
+		IPC_SEND_TIMEOUT_MS, err);
+}
+
+static int run_qemu(struct vm *vm, struct qemu_cmdline *c, struct error *err)
+{
+	_cleanup_close_ int qemu_stderr = -1;
+	int r = stream(&vm->stderr_fd, &qemu_stderr, true, err);
+
+	return r < 0 ? r : slot_run(c, qemu_stderr, err);
+}
+
+static int build(struct vm *vm, const struct qemu_config *config, bool share,
+	struct qemu_cmdline *c, struct ends *ends, struct error *err)
+{
+	int r = qemu_cmdline_init(c, config, err);
+
+	if (r == 0 && share)
+		r = add_share(c, err);
+	if (r == 0)
+		r = connect_qemu(vm, c, ends, err);
+	return r;
+}
+
+static int launch(struct vm *vm, const struct qemu_config *config, bool share, struct ends *ends,
+	struct error *err)
+{
+	CLEANUP(qemu_cmdline_done) struct qemu_cmdline c = { .objects = NULL };
+	int r = build(vm, config, share, &c, ends, err);
+
+	if (r == 0)
+		r = run_qemu(vm, &c, err);
+	/* QEMU has them now: with our copies open its end could not be seen. */
+	qemu_cmdline_done(&c);
+	if (r == 0)
+		r = greet(vm, err);
+	if (r == 0)
+		r = send_to_agentd(VMMD_AGENTD_STREAM, ends->agent, err);
+	if (r == 0)
+		r = send_to_agentd(VMMD_AGENTD_CONSOLE, ends->console, err);
+	return r;
+}
+
+int vm_launch(struct vm *vm, unsigned vcpus, unsigned memory_mib, bool share, struct error *err)
+{
+	CLEANUP(ends_done) struct ends ends = { .agent = -1, .console = -1 };
+	const struct qemu_config config = {
+		.name = vm->options->name,
+		.machine = vm->options->machine,
+		.accel = vm->options->accel,
+		.vcpus = vcpus,
+		.memory_mib = memory_mib,
+		.kernel = "/kernel",
+		.initrd = "/initrd",
+		.append = vm->options->append,
+	};
+	int r;
+
+	log_info("launch %s: accel=%s, %u vCPUs, %u MiB%s", vm->options->qemu,
+		accels[config.accel], vcpus, memory_mib, share ? ", shared directory" : "");
+	r = launch(vm, &config, share, &ends, err);
+	if (r < 0) {
+		vm_kill(vm);
+		vm_done(vm);
+	}
+	return r;
+}

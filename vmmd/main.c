@@ -1,0 +1,82 @@
+#include <errno.h>
+#include <sched.h>
+
+#include "common/log.h"
+#include "common/options.h"
+#include "ipc/fds.h"
+#include "ipc/role.h"
+#include "vmmd/vmmd.h"
+
+#define NOFILE 64 /* our channels, three pairs and the share during LAUNCH */
+
+static int parse(int argc, char **argv, struct vmmd_options *o, struct error *err)
+{
+	const char *accel = NULL, *machine = machine_types[MACHINE_Q35];
+	const struct option table[] = {
+		{ "uid", OPTION_NUMBER, &o->uid, false },
+		{ "accel", OPTION_TEXT, &accel, false },
+		{ "machine", OPTION_TEXT, &machine, true },
+		{ "append", OPTION_TEXT, &o->append, false },
+		{ "qemu", OPTION_TEXT, &o->qemu, false },
+		{ "name", OPTION_TEXT, &o->name, true },
+		{ 0 },
+	};
+	int r = options_parse(table, argc, argv, err);
+
+	if (r < 0)
+		return r;
+	if (o->uid == 0 || o->uid >= (uid_t)-1)
+		return error_set(err, EINVAL, "uid=%llu is not for vmmd",
+			(unsigned long long)o->uid);
+	r = qemu_word(machine_types, "machine", machine, err);
+	if (r < 0)
+		return r;
+	o->machine = (enum machine_type)r;
+	r = qemu_word(accels, "accel", accel, err);
+	if (r < 0)
+		return r;
+	o->accel = (enum accel)r;
+	/* Better no sandbox than one whose QEMU dies by SIGSYS at its first ioctl. */
+	if (o->accel == ACCEL_KVM)
+		return error_set(err, ENOTSUP,
+			"accel=kvm: the filter for QEMU has no KVM requests yet; use accel=tcg");
+	return 0;
+}
+
+static int isolate_vmmd(const struct vmmd_options *o, struct error *err)
+{
+	const struct isolation iso = {
+		.name = "bulkhead-vmmd",
+		.first_free_fd = VMMD_FD_END,
+		.void_pidfd = VMMD_FD_VOID,
+		.void_namespaces = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET,
+		.uid = (uid_t)o->uid,
+		.nofile = NOFILE,
+		.policy = "vmmd",
+	};
+
+	return isolate(&iso, err);
+}
+
+int main(int argc, char **argv)
+{
+	struct vmmd_options options = { .name = "sandbox" };
+	struct error err = ERROR_INIT;
+	int r;
+
+	role_ignore_signals();
+	r = parse(argc, argv, &options, &err);
+	if (r == 0)
+		r = isolate_vmmd(&options, &err);
+	if (r < 0)
+		role_fail(ROLE_VMMD, &err);
+
+	r = role_wait_lock(ROLE_VMMD, &err);
+	if (r == 0)
+		r = vmmd_serve(&options, &err);
+	if (r < 0) {
+		log_error("%s", err.msg);
+		return ROLE_EXIT_FAILED;
+	}
+	return 0;
+}

@@ -1,0 +1,441 @@
+#include "vmmd/qemu_cmdline.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/fd.h"
+
+/* ---- the tables: everything about a switch but its values ---- */
+
+const char *const machine_types[] = { [MACHINE_Q35] = "q35", NULL };
+const char *const accels[] = { [ACCEL_TCG] = "tcg", [ACCEL_KVM] = "kvm", NULL };
+
+/* What a guest may see of a CPU: all that TCG knows; all that the host has. */
+static const char *const cpu_models[] = { [ACCEL_TCG] = "max", [ACCEL_KVM] = "host", NULL };
+
+static const char *const words_utc[] = { "utc", NULL };
+static const char *const words_host[] = { "host", NULL };
+static const char *const words_slew[] = { "slew", NULL };
+static const char *const words_deny[] = { "deny", NULL };
+static const char *const words_none[] = { "none", NULL };
+static const char *const words_control[] = { "control", NULL };
+
+#define FIELD(s, m, k, t, ...)                                                                     \
+	{ .key = (k), .type = QEMU_FIELD_##t, .offset = offsetof(struct s, m), __VA_ARGS__ }
+#define TEXT(s, m, k, ...) FIELD(s, m, k, TEXT, .size = sizeof(((struct s *)0)->m), __VA_ARGS__)
+#define WORD(s, m, k, w, ...) FIELD(s, m, k, ENUM, .words = (w), __VA_ARGS__)
+#define RANGE(lo, hi)	   .min = (lo), .max = (hi)
+#define CLASS(s, ...)	   static const struct qemu_class s##_class = { \
+	.fields = s##_fields, .size = sizeof(struct s), __VA_ARGS__ }
+
+#define VCPUS_MAX  255 /* q35 without interrupt remapping */
+#define MEMORY_MIN (UINT64_C(32) << 20)
+#define MEMORY_MAX (UINT64_C(1) << 40)
+
+static const struct qemu_field name_fields[] = {
+	TEXT(name, guest, "guest", .implicit = true),
+	{ 0 },
+};
+CLASS(name, .name = "name", .style = QEMU_STYLE_KEYVAL);
+
+static const struct qemu_field kernel_fields[] = {
+	TEXT(kernel, kernel, "kernel"),
+	TEXT(kernel, initrd, "initrd"),
+	TEXT(kernel, append, "append", .optional = true),
+	{ 0 },
+};
+CLASS(kernel, .name = "kernel", .style = QEMU_STYLE_SWITCHES);
+
+static const struct qemu_field smp_fields[] = {
+	FIELD(smp, cpus, "cpus", NUMBER, .implicit = true, RANGE(1, VCPUS_MAX)),
+	{ 0 },
+};
+CLASS(smp, .name = "smp", .style = QEMU_STYLE_KEYVAL);
+
+static const struct qemu_field machine_fields[] = {
+	WORD(machine, type, "type", machine_types, .implicit = true),
+	WORD(machine, accel, "accel", accels),
+	FIELD(machine, sata, "sata", BOOL),
+	FIELD(machine, smbus, "smbus", BOOL),
+	FIELD(machine, vmport, "vmport", BOOL),
+	FIELD(machine, memory_backend, "memory-backend", ID),
+	{ 0 },
+};
+CLASS(machine, .name = "machine", .style = QEMU_STYLE_KEYVAL);
+
+static const struct qemu_field cpu_fields[] = {
+	WORD(cpu, model, "model", cpu_models, .implicit = true),
+	{ 0 },
+};
+CLASS(cpu, .name = "cpu", .style = QEMU_STYLE_KEYVAL);
+
+static const struct qemu_field memory_fields[] = {
+	FIELD(memory, size, "size", SIZE, .implicit = true, RANGE(MEMORY_MIN, MEMORY_MAX)),
+	{ 0 },
+};
+CLASS(memory, .name = "m", .style = QEMU_STYLE_KEYVAL);
+
+static const struct qemu_field rtc_fields[] = {
+	WORD(rtc, base_time, "base", words_utc),
+	WORD(rtc, clock, "clock", words_host),
+	WORD(rtc, driftfix, "driftfix", words_slew),
+	{ 0 },
+};
+CLASS(rtc, .name = "rtc", .style = QEMU_STYLE_KEYVAL);
+
+static const struct qemu_field sandbox_fields[] = {
+	FIELD(sandbox, enable, "enable", BOOL, .implicit = true),
+	WORD(sandbox, obsolete, "obsolete", words_deny),
+	WORD(sandbox, elevateprivileges, "elevateprivileges", words_deny),
+	WORD(sandbox, spawn, "spawn", words_deny),
+	WORD(sandbox, resourcecontrol, "resourcecontrol", words_deny),
+	{ 0 },
+};
+CLASS(sandbox, .name = "sandbox", .style = QEMU_STYLE_KEYVAL);
+
+static const struct qemu_field knobs_fields[] = {
+	FIELD(knobs, nodefaults, "nodefaults", BOOL),
+	FIELD(knobs, no_user_config, "no-user-config", BOOL),
+	WORD(knobs, display, "display", words_none),
+	FIELD(knobs, no_reboot, "no-reboot", BOOL),
+	FIELD(knobs, S, "S", BOOL),
+	{ 0 },
+};
+CLASS(knobs, .name = "knobs", .style = QEMU_STYLE_SWITCHES);
+
+static const struct qemu_field chardev_socket_fields[] = {
+	FIELD(chardev_socket, id, "id", ID),
+	FIELD(chardev_socket, fd, "fd", FD),
+	{ 0 },
+};
+CLASS(chardev_socket, .name = "chardev", .style = QEMU_STYLE_KEYVAL, .type = "socket");
+
+static const struct qemu_field mon_fields[] = {
+	FIELD(mon, chardev, "chardev", ID),
+	WORD(mon, mode, "mode", words_control),
+	{ 0 },
+};
+CLASS(mon, .name = "mon", .style = QEMU_STYLE_KEYVAL);
+
+#define OBJECT(t) .name = "object", .style = QEMU_STYLE_JSON, .type_key = "qom-type", .type = (t)
+#define DEVICE(t) .name = "device", .style = QEMU_STYLE_JSON, .type_key = "driver", .type = (t)
+
+static const struct qemu_field object_memory_backend_memfd_fields[] = {
+	FIELD(object_memory_backend_memfd, id, "id", ID),
+	FIELD(object_memory_backend_memfd, size, "size", SIZE, RANGE(MEMORY_MIN, MEMORY_MAX)),
+	FIELD(object_memory_backend_memfd, share, "share", BOOL),
+	{ 0 },
+};
+CLASS(object_memory_backend_memfd, OBJECT("memory-backend-memfd"));
+
+static const struct qemu_field object_rng_builtin_fields[] = {
+	FIELD(object_rng_builtin, id, "id", ID),
+	{ 0 },
+};
+CLASS(object_rng_builtin, OBJECT("rng-builtin"));
+
+static const struct qemu_field device_virtio_rng_fields[] = {
+	FIELD(device_virtio_rng, id, "id", ID),
+	FIELD(device_virtio_rng, rng, "rng", ID),
+	{ 0 },
+};
+CLASS(device_virtio_rng, DEVICE("virtio-rng"), .has_transport = true);
+
+static const struct qemu_field device_virtio_serial_fields[] = {
+	FIELD(device_virtio_serial, id, "id", ID),
+	{ 0 },
+};
+CLASS(device_virtio_serial, DEVICE("virtio-serial"), .has_transport = true);
+
+static const struct qemu_field device_virtserialport_fields[] = {
+	FIELD(device_virtserialport, id, "id", ID),
+	FIELD(device_virtserialport, bus, "bus", ID),
+	FIELD(device_virtserialport, chardev, "chardev", ID),
+	FIELD(device_virtserialport, name, "name", ID),
+	{ 0 },
+};
+CLASS(device_virtserialport, DEVICE("virtserialport"));
+
+static const struct qemu_field device_virtconsole_fields[] = {
+	FIELD(device_virtconsole, id, "id", ID),
+	FIELD(device_virtconsole, bus, "bus", ID),
+	FIELD(device_virtconsole, chardev, "chardev", ID),
+	{ 0 },
+};
+CLASS(device_virtconsole, DEVICE("virtconsole"));
+
+static const struct qemu_field device_vhost_user_fs_fields[] = {
+	FIELD(device_vhost_user_fs, id, "id", ID),
+	FIELD(device_vhost_user_fs, chardev, "chardev", ID),
+	TEXT(device_vhost_user_fs, tag, "tag"),
+	FIELD(device_vhost_user_fs, queue_size, "queue-size", NUMBER, RANGE(1, 1024)),
+	{ 0 },
+};
+CLASS(device_vhost_user_fs, DEVICE("vhost-user-fs"), .has_transport = true);
+
+/* ---- objects of a line ---- */
+
+#define MEMORY_ID "mem"
+#define RNG_ID	  "rng0"
+#define SERIAL_ID "serial0"
+#define SERIAL_BUS SERIAL_ID ".0"
+
+/* At the end of the line; it is c's. NULL: out of memory. */
+static void *add(struct qemu_cmdline *c, const struct qemu_class *class, struct error *err)
+{
+	struct qemu_object *o = malloc(class->size);
+
+	if (!o) {
+		error_errno(err, ENOMEM, "-%s", class->name);
+		return NULL;
+	}
+	qemu_object_init(o, class);
+	o->transport = c->transport;
+	*c->tail = o;
+	c->tail = &o->next;
+	return o;
+}
+
+static int set_id(char field[QEMU_ID_SIZE], const char *text, struct error *err)
+{
+	return qemu_set_text(field, QEMU_ID_SIZE, text, err);
+}
+
+static int add_chardev_consume(struct qemu_cmdline *c, const char *id, int fd, struct error *err)
+{
+	struct chardev_socket *chardev = add(c, &chardev_socket_class, err);
+	int r;
+
+	if (!chardev) {
+		fd_close(&fd);
+		return -ENOMEM;
+	}
+	chardev->fd = (struct qemu_fd){ .fd = fd, .number = c->next_fd };
+	r = set_id(chardev->id, id, err);
+	if (r < 0)
+		return r;
+	if (c->next_fd > QEMU_LAST_FD)
+		return error_set(err, ENOSPC, "QEMU would get more than %d fds",
+			QEMU_LAST_FD - QEMU_FIRST_FD + 1);
+	c->next_fd++;
+	return qemu_object_check(&chardev->base, err);
+}
+
+int qemu_cmdline_add_monitor_consume(struct qemu_cmdline *c, int fd, struct error *err)
+{
+	int r = add_chardev_consume(c, "qmp", fd, err);
+	struct mon *mon = r < 0 ? NULL : add(c, &mon_class, err);
+
+	if (!mon)
+		return r < 0 ? r : -ENOMEM;
+	r = set_id(mon->chardev, "qmp", err);
+	return r < 0 ? r : qemu_object_check(&mon->base, err);
+}
+
+int qemu_cmdline_add_port_consume(struct qemu_cmdline *c, const char *id, const char *name, int fd,
+	struct error *err)
+{
+	int r = add_chardev_consume(c, id, fd, err);
+	struct device_virtserialport *port =
+		r < 0 ? NULL : add(c, &device_virtserialport_class, err);
+
+	if (!port)
+		return r < 0 ? r : -ENOMEM;
+	snprintf(port->id, sizeof(port->id), "port-%.32s", id);
+	r = set_id(port->chardev, id, err);
+	if (r == 0)
+		r = set_id(port->bus, SERIAL_BUS, err);
+	if (r == 0)
+		r = set_id(port->name, name, err);
+	return r < 0 ? r : qemu_object_check(&port->base, err);
+}
+
+int qemu_cmdline_add_console_consume(struct qemu_cmdline *c, int fd, struct error *err)
+{
+	int r = add_chardev_consume(c, "console", fd, err);
+	struct device_virtconsole *console = r < 0 ? NULL : add(c, &device_virtconsole_class, err);
+
+	if (!console)
+		return r < 0 ? r : -ENOMEM;
+	r = set_id(console->id, "console0", err);
+	if (r == 0)
+		r = set_id(console->chardev, "console", err);
+	if (r == 0)
+		r = set_id(console->bus, SERIAL_BUS, err);
+	return r < 0 ? r : qemu_object_check(&console->base, err);
+}
+
+int qemu_cmdline_add_share_consume(struct qemu_cmdline *c, const char *tag, int fd,
+	struct error *err)
+{
+	int r = add_chardev_consume(c, "virtiofs", fd, err);
+	struct device_vhost_user_fs *fs = r < 0 ? NULL : add(c, &device_vhost_user_fs_class, err);
+
+	if (!fs)
+		return r < 0 ? r : -ENOMEM;
+	fs->queue_size = 1024;
+	r = set_id(fs->id, "fs0", err);
+	if (r == 0)
+		r = set_id(fs->chardev, "virtiofs", err);
+	if (r == 0)
+		r = qemu_set_text(fs->tag, sizeof(fs->tag), tag, err);
+	return r < 0 ? r : qemu_object_check(&fs->base, err);
+}
+
+static int add_memory_backend(struct qemu_cmdline *c, uint64_t size, struct error *err)
+{
+	struct object_memory_backend_memfd *mem = add(c, &object_memory_backend_memfd_class, err);
+	int r;
+
+	if (!mem)
+		return -ENOMEM;
+	mem->size = size;
+	mem->share = true; /* virtiofsd maps it */
+	r = set_id(mem->id, MEMORY_ID, err);
+	return r < 0 ? r : qemu_object_check(&mem->base, err);
+}
+
+static int add_rng(struct qemu_cmdline *c, struct error *err)
+{
+	struct object_rng_builtin *rng = add(c, &object_rng_builtin_class, err);
+	struct device_virtio_rng *device = rng ? add(c, &device_virtio_rng_class, err) : NULL;
+	int r;
+
+	if (!device)
+		return -ENOMEM;
+	r = set_id(rng->id, RNG_ID, err);
+	if (r == 0)
+		r = set_id(device->rng, RNG_ID, err);
+	if (r == 0)
+		r = set_id(device->id, "virtio-" RNG_ID, err);
+	if (r == 0)
+		r = qemu_object_check(&rng->base, err);
+	return r < 0 ? r : qemu_object_check(&device->base, err);
+}
+
+static int add_serial(struct qemu_cmdline *c, struct error *err)
+{
+	struct device_virtio_serial *serial = add(c, &device_virtio_serial_class, err);
+	int r;
+
+	if (!serial)
+		return -ENOMEM;
+	r = set_id(serial->id, SERIAL_ID, err);
+	return r < 0 ? r : qemu_object_check(&serial->base, err);
+}
+
+/* ---- the line ---- */
+
+#define SINGLES 9
+
+/* In the order they are printed; `objects` come before the last two. */
+static void singles(const struct qemu_cmdline *c, const struct qemu_object *ret[SINGLES])
+{
+	const struct qemu_object *all[SINGLES] = {
+		&c->name.base, &c->kernel.base, &c->smp.base, &c->machine.base, &c->cpu.base,
+		&c->memory.base, &c->rtc.base, &c->sandbox.base, &c->knobs.base,
+	};
+
+	memcpy(ret, all, sizeof(all));
+}
+
+static void init_objects(struct qemu_cmdline *c)
+{
+	memset(c, 0, sizeof(*c));
+	c->tail = &c->objects;
+	c->next_fd = QEMU_FIRST_FD;
+	qemu_object_init(&c->name.base, &name_class);
+	qemu_object_init(&c->kernel.base, &kernel_class);
+	qemu_object_init(&c->smp.base, &smp_class);
+	qemu_object_init(&c->machine.base, &machine_class);
+	qemu_object_init(&c->cpu.base, &cpu_class);
+	qemu_object_init(&c->memory.base, &memory_class);
+	qemu_object_init(&c->rtc.base, &rtc_class);
+	qemu_object_init(&c->sandbox.base, &sandbox_class);
+	qemu_object_init(&c->knobs.base, &knobs_class);
+	c->sandbox.enable = true;
+	c->knobs.nodefaults = c->knobs.no_user_config = c->knobs.no_reboot = c->knobs.S = true;
+}
+
+static int set_texts(struct qemu_cmdline *c, const struct qemu_config *config, struct error *err)
+{
+	struct kernel *k = &c->kernel;
+	int r = qemu_set_text(c->name.guest, sizeof(c->name.guest), config->name, err);
+
+	if (r == 0)
+		r = qemu_set_text(k->kernel, sizeof(k->kernel), config->kernel, err);
+	if (r == 0)
+		r = qemu_set_text(k->initrd, sizeof(k->initrd), config->initrd, err);
+	if (r == 0)
+		r = qemu_set_text(k->append, sizeof(k->append), config->append, err);
+	if (r == 0)
+		r = set_id(c->machine.memory_backend, MEMORY_ID, err);
+	return r;
+}
+
+int qemu_cmdline_init(struct qemu_cmdline *c, const struct qemu_config *config, struct error *err)
+{
+	const struct qemu_object *single[SINGLES];
+	int r;
+
+	init_objects(c);
+	c->transport = QEMU_TRANSPORT_PCI;
+	c->smp.cpus = config->vcpus;
+	c->machine.type = config->machine;
+	c->machine.accel = c->cpu.model = config->accel;
+	c->memory.size = (uint64_t)config->memory_mib << 20;
+	r = set_texts(c, config, err);
+
+	singles(c, single);
+	for (size_t i = 0; i < SINGLES && r == 0; i++)
+		r = qemu_object_check(single[i], err);
+	if (r == 0)
+		r = add_memory_backend(c, c->memory.size, err);
+	if (r == 0)
+		r = add_rng(c, err);
+	if (r == 0)
+		r = add_serial(c, err);
+	return r;
+}
+
+void qemu_cmdline_done(struct qemu_cmdline *c)
+{
+	struct qemu_object *next;
+
+	for (struct qemu_object *o = c->objects; o; o = next) {
+		next = o->next;
+		qemu_object_done(o);
+		free(o);
+	}
+	c->objects = NULL;
+	c->tail = &c->objects;
+}
+
+int qemu_cmdline_print(const struct qemu_cmdline *c, enum qemu_form form, struct qemu_argv *argv,
+	struct error *err)
+{
+	const struct qemu_object *single[SINGLES];
+	int r = 0;
+
+	singles(c, single);
+	for (size_t i = 0; i < SINGLES - 2 && r == 0; i++)
+		r = qemu_object_print(single[i], form, argv);
+	for (const struct qemu_object *o = c->objects; o && r == 0; o = o->next)
+		r = qemu_object_print(o, form, argv);
+	for (size_t i = SINGLES - 2; i < SINGLES && r == 0; i++)
+		r = qemu_object_print(single[i], form, argv);
+	return r < 0 ? error_errno(err, -r, "QEMU's command line") : 0;
+}
+
+int qemu_cmdline_each_fd(const struct qemu_cmdline *c, qemu_fd_fn fn, void *ctx, struct error *err)
+{
+	for (const struct qemu_object *o = c->objects; o; o = o->next) {
+		int r = qemu_object_each_fd(o, fn, ctx, err);
+
+		if (r != 0)
+			return r;
+	}
+	return 0;
+}
