@@ -1,0 +1,5 @@
+/* The floor: what it costs to run a program at all. */
+int main(void)
+{
+	return 0;
+}

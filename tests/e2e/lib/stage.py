@@ -1,0 +1,63 @@
+"""Prefixes: a copy of the installed tree with a configuration of its own.
+
+The shim finds <prefix>/etc/bulkhead/bulkhead.conf from the path of its own binary, so each
+test that wants other settings gets another prefix. Hard links where the file system allows
+it: a symbolic link would lead the shim back to the original.
+"""
+
+import os
+import shutil
+import subprocess
+
+REPEATABLE = ("rootfs_prefix", "stdio_prefix")
+
+
+def _link_or_copy(source, target):
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def make(stage, prefix, **settings):
+    """Copies stage to prefix and writes its configuration; returns <prefix>/bin.
+
+    A setting given as a list is written once for each item.
+    """
+    for part in ("bin", "libexec", "share"):
+        source = os.path.join(stage, part)
+        if os.path.isdir(source):
+            shutil.copytree(source, os.path.join(prefix, part), copy_function=_link_or_copy,
+                            dirs_exist_ok=True)
+    os.makedirs(os.path.join(prefix, "etc/bulkhead"), exist_ok=True)
+    with open(os.path.join(prefix, "etc/bulkhead/bulkhead.conf"), "w") as f:
+        for key, value in settings.items():
+            for item in value if isinstance(value, (list, tuple)) else [value]:
+                f.write(f"{key}={item}\n")
+    return os.path.join(prefix, "bin")
+
+
+def make_foo(prefix):
+    """containerd's own runc shim under a foreign name: what the tests themselves are tried with."""
+    os.makedirs(os.path.join(prefix, "bin"), exist_ok=True)
+    shim = shutil.which("containerd-shim-runc-v2")
+    if not shim:
+        raise AssertionError("containerd-shim-runc-v2 is not installed (package containerd)")
+    shutil.copy2(shim, os.path.join(prefix, "bin/containerd-shim-foo-v2"))
+    return os.path.join(prefix, "bin")
+
+
+def installed(stage):
+    return os.access(os.path.join(stage, "bin/containerd-shim-bulkhead-v2"), os.X_OK)
+
+
+def virtiofsd():
+    for path in ("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd"):
+        if os.access(path, os.X_OK):
+            return path
+    return None
+
+
+def qemu_version():
+    out = subprocess.run(["qemu-system-x86_64", "-version"], capture_output=True, text=True)
+    return out.stdout.splitlines()[0] if out.returncode == 0 else "no QEMU"

@@ -1,0 +1,81 @@
+"""The container's root: read-only or not, many layers, owners and modes on both sides."""
+
+import os
+import stat
+
+from lib import image
+from lib.runner import check_contains, check_equal, test
+from lib.shim import HandMade
+
+
+@test()
+def a_read_only_root(ctx):
+    result = ctx.containerd.run_rm(image.BUSYBOX, ctx.new_id(), "sh", "-c",
+                                   "cat /etc/group >/dev/null && touch /new", options=("--read-only",))
+    check_equal(result.code, 1, result)
+    check_contains(result.errtext, "Read-only file system")
+
+
+@test()
+def a_root_that_can_be_written(ctx):
+    result = ctx.containerd.run_rm(image.BUSYBOX, ctx.new_id(), "sh", "-c",
+                                   "echo kept >/etc/new && cat /etc/new && rm /etc/group && ls /etc")
+    check_equal(result.text, "kept\nnew\npasswd\n", result)
+
+
+@test()
+def what_one_container_writes_another_does_not_see(ctx):
+    c = ctx.containerd
+    c.run_rm(image.BUSYBOX, ctx.new_id(), "touch", "/etc/mine")
+    check_equal(c.run_rm(image.BUSYBOX, ctx.new_id(), "test", "-e", "/etc/mine").code, 1)
+
+
+@test(leaks=False)
+def an_image_of_forty_layers(ctx):
+    """No leak check: the image's unpacked layers stay, and are what is wanted."""
+    result = ctx.containerd.run_rm(ctx.image("layers"), ctx.new_id(), "sh", "-c",
+                                   "ls /layers | wc -l; cat /layers/last /layers/1 /layers/39")
+    check_equal(result.text, "40\n39\n1\n39\n", result)
+
+
+@test(leaks=False)
+def owners_and_modes_of_the_image(ctx):
+    result = ctx.containerd.run_rm(ctx.image("owners"), ctx.new_id(), "sh", "-c",
+                                   "cd /owned && stat -c '%n %u:%g %a' u0 u33 u1000 setuid sticky")
+    check_equal(result.text.splitlines(), ["u0 0:0 640", "u33 33:33 640", "u1000 1000:1000 640",
+                                           "setuid 1000:33 4755", "sticky 33:1000 2770"], result)
+
+
+@test()
+def owners_and_modes_of_new_files_on_the_host(ctx):
+    c, cid = ctx.containerd, ctx.new_id()
+    result = c.run(image.BUSYBOX, cid, "sh", "-c", """
+        cd /root && echo one >plain && echo two >owned && chown 1000:33 owned && chmod 640 owned &&
+        echo three >setuid && chmod 4755 setuid && ln -s plain link && mkdir -m 700 dir && sync""")
+    check_equal(result.code, 0, result)
+    root = os.path.join(c.upper_dir(cid), "root")
+    seen = {}
+    for name in os.listdir(root):
+        s = os.lstat(os.path.join(root, name))
+        seen[name] = (s.st_uid, s.st_gid, stat.filemode(s.st_mode))
+    check_equal(seen, {"plain": (0, 0, "-rw-r--r--"), "owned": (1000, 33, "-rw-r-----"),
+                       "setuid": (0, 0, "-rwsr-xr-x"), "link": (0, 0, "lrwxrwxrwx"),
+                       "dir": (0, 0, "drwx------")})
+    with open(os.path.join(root, "owned")) as f:
+        check_equal(f.read(), "two\n")
+    c.remove(cid)
+
+
+@test()
+def the_file_of_a_user(ctx):
+    with HandMade(ctx.containerd, ctx.new_id(),
+                  cmd=["sh", "-c", "id; touch /tmp/mine; mkdir /etc/not"]) as hand:
+        hand.spec["process"]["user"] = {"uid": 1000, "gid": 33}
+        hand.write_spec()
+        task = hand.run()
+        check_equal(task.wait(hand.id), 1, "a user makes a directory in /etc")
+        check_contains(os.read(hand.stdout, 100).decode(), "uid=1000(user) gid=33")
+        s = os.stat(os.path.join(hand.upper, "tmp/mine"))
+        check_equal((s.st_uid, s.st_gid), (1000, 33))
+        task.delete(hand.id)
+        hand.end(task)

@@ -1,0 +1,109 @@
+"""SIGKILL of any one process at any time: all are gone within a second, and nothing stays."""
+
+import os
+import signal
+import subprocess
+import time
+
+from lib import image, proc
+from lib.containerd import Events
+from lib.proc import Sandbox
+from lib.runner import check, check_equal, each, test
+
+GONE_WITHIN_S = 1.0
+STEADY = ["supervisor", "frontend", "agentd", "vmmd", "mountd", "persistd", "qemu", "virtiofsd"]
+AT_START = ["supervisor", "frontend", "agentd", "vmmd", "mountd", "persistd", "netd", "slot"]
+
+
+def gone_in_time(sandbox):
+    end = time.monotonic() + GONE_WITHIN_S
+    while not sandbox.gone():
+        left = ", ".join(map(proc.describe, sandbox.pids()))
+        check(time.monotonic() < end, f"still there after {GONE_WITHIN_S} s: {left}")
+        time.sleep(0.005)
+
+
+@each(STEADY, vm=True)
+def while_it_runs(ctx, role):
+    c, cid = ctx.containerd, ctx.new_id()
+    with Events(c) as events:
+        sandbox = Sandbox(c.run_detached(image.BUSYBOX, cid, "sleep", "1000"))
+        os.kill(sandbox.roles()[role], signal.SIGKILL)
+        gone_in_time(sandbox)
+        proc.wait_until(lambda: events.statuses(cid), 6, "containerd is told of the exit")
+        c.wait_stopped(cid)
+        c.remove(cid)
+        check_equal(set(events.statuses(cid)), {137}, "exit statuses told")
+
+
+def begin(ctx, cid):
+    return subprocess.Popen(ctx.containerd.run_argv(image.BUSYBOX, cid, "sleep", "1000", options=("-d",)),
+                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                            stderr=subprocess.PIPE, start_new_session=True)
+
+
+def watch_for(role, client):
+    """(sandbox, pid) as soon as a process of that role is there."""
+    while client.poll() is None:
+        for sandbox in Sandbox.find():
+            pid = sandbox.roles().get(role)
+            if pid:
+                return sandbox, pid
+    return None, None
+
+
+def failed_with_a_reason(client):
+    _, err = client.communicate(timeout=30)
+    check(client.returncode != 0, "ctr run -d succeeded")
+    check(err.strip(), "ctr run failed without a word")
+
+
+@each(STEADY, vm=True)
+def during_create(ctx, role):
+    """The guest boots: QEMU runs, and its agent has not said hello yet."""
+    cid = ctx.new_id()
+    client = begin(ctx, cid)
+    sandbox, _ = watch_for("qemu", client)
+    check(sandbox, "QEMU was not seen")
+    time.sleep(0.2)
+    os.kill(sandbox.roles()[role], signal.SIGKILL)
+    gone_in_time(sandbox)
+    failed_with_a_reason(client)
+    ctx.containerd.ctr("container", "rm", cid)
+
+
+@each(AT_START, vm=True)
+def during_start(ctx, role):
+    """As soon as the process is there, which is before or just after all boxes are shut."""
+    cid = ctx.new_id()
+    client = begin(ctx, cid)
+    sandbox, pid = watch_for(role, client)
+    check(sandbox, f"{role} was not seen")
+    os.kill(pid, signal.SIGKILL)
+    gone_in_time(sandbox)
+    failed_with_a_reason(client)
+    ctx.containerd.ctr("container", "rm", cid)
+
+
+@test(vm=True)
+def the_shim_and_containerd_at_once(ctx):
+    c, cid = ctx.containerd, ctx.new_id()
+    sandbox = Sandbox(c.run_detached(image.BUSYBOX, cid, "sleep", "1000"))
+    c.kill()
+    os.kill(sandbox.supervisor, signal.SIGKILL)
+    gone_in_time(sandbox)
+    c.start()
+    c.wait_stopped(cid)
+    c.remove(cid)
+
+
+@test(vm=True)
+def one_sandbox_does_not_take_another_along(ctx):
+    c, a, b = ctx.containerd, ctx.new_id(), ctx.new_id()
+    sandbox = Sandbox(c.run_detached(image.BUSYBOX, a, "sleep", "1000"))
+    other = c.run_detached(image.BUSYBOX, b, "sleep", "1000")
+    os.kill(sandbox.supervisor, signal.SIGKILL)
+    gone_in_time(sandbox)
+    check_equal(c.tasks()[b], (other, "RUNNING"))
+    c.remove(a)
+    c.remove(b)

@@ -1,0 +1,5 @@
+bulkhead_test(test_agentd proc
+	SOURCES ${CMAKE_CURRENT_LIST_DIR}/test_agentd.c ${CMAKE_CURRENT_LIST_DIR}/agentd_rig.c
+		${CMAKE_CURRENT_LIST_DIR}/agentd_guest.c ${CMAKE_CURRENT_LIST_DIR}/common_role.c
+	LINK bulkhead_test bulkhead_ipc bulkhead_agent_proto TIMEOUT 240)
+add_dependencies(test_agentd bulkhead-agentd)

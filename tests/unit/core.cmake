@@ -1,0 +1,22 @@
+# common/, ipc/, netd/, persistd/
+set(unit ${CMAKE_SOURCE_DIR}/tests/unit)
+
+bulkhead_test(test_common unit SOURCES ${unit}/test_common.c ${unit}/common_kinds.c
+	LINK bulkhead_test bulkhead_common)
+bulkhead_test(test_common_policy unit SOURCES ${unit}/test_common_policy.c ${unit}/common_bpf.c
+	LINK bulkhead_test bulkhead_isolate)
+
+bulkhead_test(test_common_grammar unit
+	SOURCES ${unit}/test_common_grammar.c ${unit}/common_grammar/texts.c ${CMAKE_SOURCE_DIR}/common/policy.c
+	LINK bulkhead_test bulkhead_common PkgConfig::SECCOMP)
+target_include_directories(test_common_grammar BEFORE PRIVATE ${unit}/common_grammar)
+
+bulkhead_test(test_common_isolate unit SOURCES ${unit}/test_common_isolate.c
+	LINK bulkhead_test bulkhead_isolate)
+
+foreach(part alloc ctl serve)
+	bulkhead_test(test_ipc_${part} unit SOURCES ${unit}/test_ipc_${part}.c
+		LINK bulkhead_test bulkhead_ipc)
+endforeach()
+bulkhead_test(test_ipc_channel unit SOURCES ${unit}/test_ipc_channel.c ${unit}/common_kinds.c
+	LINK bulkhead_test bulkhead_ipc)
