@@ -606,9 +606,9 @@ static const struct {
 	{ AGENTD_CONNECT, AGENTD_NEW, handle_connect },
 	{ AGENTD_CREATE_SANDBOX, AGENTD_CONNECTED, handle_create_sandbox },
 	{ AGENTD_CREATE_CONTAINER, AGENTD_READY, handle_create_container },
-	{ AGENTD_START, AGENTD_READY, handle_start },
-	{ AGENTD_SIGNAL, AGENTD_READY, handle_signal },
-	{ AGENTD_CLOSE_STDIN, AGENTD_READY, handle_close_stdin },
+	{ AGENTD_START, ~0U, handle_start },
+	{ AGENTD_SIGNAL, ~0U, handle_signal },
+	{ AGENTD_CLOSE_STDIN, ~0U, handle_close_stdin },
 	{ AGENTD_REMOVE, ~0U, handle_remove },
 };
 

@@ -21,7 +21,7 @@
 #endif
 
 #if defined(__SANITIZE_ADDRESS__)
-/* Only in the dev build: LeakSanitizer's tracer thread at exit is a system call no policy allows. */
+/* Only in the dev build: no policy allows LeakSanitizer its tracer thread at exit. */
 static bool filter_loaded;
 int __lsan_is_turned_off(void);
 int __lsan_is_turned_off(void)

@@ -9,6 +9,10 @@
 #include "ipc/alloc.h"
 #include "ipc/common.pb-c.h"
 
+#ifndef SCM_PIDFD
+#define SCM_PIDFD 4
+#endif
+
 const struct ipc_message *ipc_channel_message(const struct ipc_channel *def, uint16_t type)
 {
 	for (size_t i = 0; i < def->n_messages; i++)
@@ -30,10 +34,12 @@ static int take_fds(struct msghdr *mh, struct fdlist *fds)
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c; c = CMSG_NXTHDR(mh, c)) {
 		size_t n, had = fds->n;
 
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 			r = -EPROTO;
+		/* A pidfd is an fd too, and would stay. */
+		if (c->cmsg_level != SOL_SOCKET ||
+			(c->cmsg_type != SCM_RIGHTS && c->cmsg_type != SCM_PIDFD))
 			continue;
-		}
 		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 		for (size_t i = 0; i < n; i++) {
 			int fd;

@@ -75,8 +75,8 @@ static int check_sandbox(const struct add_job *job, const struct spec *spec, str
 		return 0; /* the launcher named it */
 	if (!spec->sandbox_id || strcmp(spec->sandbox_id, job->m->sandbox) != 0)
 		return error_set(err, EPROTO,
-			"bundle " PATH_FMT " belongs to sandbox '%.80s', not to this one", job->bundle,
-			spec->sandbox_id ? spec->sandbox_id : "");
+			"bundle " PATH_FMT " belongs to sandbox '%.80s', not to this one",
+			job->bundle, spec->sandbox_id ? spec->sandbox_id : "");
 	return 0;
 }
 
@@ -287,8 +287,8 @@ static int events_work(void *ctx, struct fdlist *ret_fds, struct error *err)
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (strlen(m->events) >= sizeof(addr.sun_path))
-		return error_set(err, ENAMETOOLONG, "the path " PATH_FMT " is too long for a socket",
-			m->events);
+		return error_set(err, ENAMETOOLONG,
+			"the path " PATH_FMT " is too long for a socket", m->events);
 	strcpy(addr.sun_path, m->events);
 	if (fd < 0 || connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
 		return error_errno(err, errno, "connect to containerd's events socket " PATH_FMT,

@@ -138,7 +138,7 @@ static int next_fd(struct error *err)
 static int shut_in(struct error *err)
 {
 	struct isolation iso = {
-		.name = "bulkhead-mountd",
+		.name = "mountd",
 		.void_pidfd = MOUNTD_FD_VOID,
 		/* Not CLONE_NEWNS: M is the point of mountd. */
 		.void_namespaces = CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET,

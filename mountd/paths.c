@@ -86,7 +86,8 @@ int prefixes_open(struct prefixes *p, const char *key, const struct option_list 
 
 		if (!path_is_normal(list->item[i]))
 			return error_set(err, EINVAL,
-				"%s " PATH_FMT " is not an absolute path without '.', '..' and '//'",
+				"%s " PATH_FMT
+				" is not an absolute path without '.', '..' and '//'",
 				key, list->item[i]);
 		item->path = list->item[i];
 		/* The prefix itself is the administrator's: it may be a link to another disk. */
@@ -120,7 +121,8 @@ static int cannot_open(struct error *err, int code, const char *what, const char
 		return error_set(err, code, "%s " PATH_FMT " is not a directory", what, path);
 	case ELOOP:
 		return error_set(err, code,
-			"%s " PATH_FMT " leads through a symbolic link; the path must be the real one",
+			"%s " PATH_FMT
+			" leads through a symbolic link; the path must be the real one",
 			what, path);
 	default:
 		return error_errno(err, code, "open %s " PATH_FMT, what, path);

@@ -52,7 +52,7 @@ static int add_layer(struct rootfs_plan *plan, const char *path, struct error *e
 	return 0;
 }
 
-/* "a:b\:c" as overlayfs reads it: colons separate, a backslash takes the next character as it is. */
+/* "a:b\:c" as overlayfs reads it: colons separate, a backslash protects what follows it. */
 static int split_lowerdir(struct rootfs_plan *plan, const char *text, struct error *err)
 {
 	_cleanup_free_ char *copy = strdup(text);
@@ -99,7 +99,8 @@ static int add_flag(struct rootfs_plan *plan, const char *option, struct error *
 		return 0;
 	}
 	return error_set(err, EINVAL,
-		"option " PATH_FMT " is not supported; take it out of the snapshotter's mount options",
+		"option " PATH_FMT
+		" is not supported; take it out of the snapshotter's mount options",
 		option);
 }
 
@@ -172,7 +173,7 @@ int rootfs_plan_read(struct rootfs_plan *plan, const struct rootfs_mount *mounts
 		return 0;
 	if (n > 1)
 		return error_set(err, EOPNOTSUPP,
-			"rootfs of %zu mounts; use a snapshotter that gives one (overlayfs, native)",
+			"rootfs of %zu mounts; use the overlayfs or the native snapshotter",
 			n);
 	if (strcmp(mounts->type, "overlay") == 0) {
 		plan->kind = ROOTFS_OVERLAY;

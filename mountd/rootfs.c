@@ -230,7 +230,7 @@ static int make_bind(int dir, bool recursive, struct error *err)
 	_cleanup_close_ int tree = clone_tree(dir, recursive);
 	struct mount_attr attr = {
 		.attr_set = MOUNT_ATTR_NODEV,
-		/* Else it would be a slave of the host's mount, and what appears there appears here. */
+		/* A slave of the host's mount would show what is mounted there later. */
 		.propagation = MS_PRIVATE,
 	};
 
@@ -293,7 +293,7 @@ static int make_kind(const struct rootfs_place *place, const struct rootfs_plan 
 	return error_set(err, EINVAL, "rootfs of unknown kind %d", plan->kind);
 }
 
-/* On the detached tree: set later by a remount, the copy that virtiofsd sees would stay writable. */
+/* On the detached tree: by a later remount, the copy that virtiofsd sees would stay writable. */
 static int make_readonly(int mnt, struct error *err)
 {
 	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
@@ -314,7 +314,8 @@ static int check_access(int mnt, bool readonly, struct error *err)
 		return error_set(err, EIO, "the rootfs is writable, though it was to be read-only");
 	if (!readonly && (st.f_flag & ST_RDONLY))
 		return error_set(err, EROFS,
-			"the rootfs came up read-only; is the snapshotter's file system read-only or full?");
+			"the rootfs came up read-only; "
+			"is the snapshotter's file system read-only or full?");
 	return 0;
 }
 

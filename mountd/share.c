@@ -56,7 +56,8 @@ static int make_names(struct share *s, struct error *err)
 
 int share_init(struct share *s, const char *path, struct error *err)
 {
-	struct mount_attr slave = { .propagation = MS_SLAVE }, shared = { .propagation = MS_SHARED };
+	struct mount_attr slave = { .propagation = MS_SLAVE };
+	struct mount_attr shared = { .propagation = MS_SHARED };
 
 	if (unshare(CLONE_NEWNS) < 0)
 		return error_errno(err, errno, "unshare the mount namespace");
@@ -151,9 +152,9 @@ int share_attach(struct share *s, unsigned index, int mount, struct error *err)
 	 * see an empty directory for a second.
 	 */
 	if (mkdirat(s->share, parent, 0755) < 0)
-		return errno == EEXIST ?
-			       error_set(err, EEXIST, "container index %u was used before", index) :
-			       error_errno(err, errno, "mkdir %s in the share", parent);
+		return errno == EEXIST
+			? error_set(err, EEXIST, "container index %u was used before", index)
+			: error_errno(err, errno, "mkdir %s in the share", parent);
 	if (mkdirat(s->share, path, 0755) < 0 ||
 		move_mount(mount, "", s->share, path, MOVE_MOUNT_F_EMPTY_PATH) < 0) {
 		r = error_errno(err, errno, "mount %s in the share", path);

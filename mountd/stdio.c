@@ -30,8 +30,8 @@ static int find_fifo(const struct prefixes *prefixes, const char *what, const ch
 
 	if (scheme)
 		return error_set(err, EOPNOTSUPP,
-			"%s " PATH_FMT ": loggers with '%.*s://' are not supported; use FIFOs", what,
-			path, (int)(scheme - path), path);
+			"%s " PATH_FMT ": loggers with '%.*s://' are not supported; use FIFOs",
+			what, path, (int)(scheme - path), path);
 	fd = prefixes_open_path(prefixes, what, path, O_PATH | O_NOFOLLOW, err);
 	if (fd < 0)
 		return fd;

@@ -99,7 +99,7 @@ static int take_result(int sock, struct result *result, struct fdlist *fds)
 	return 0;
 }
 
-/* A socket: something is there to read, or its other end is closed. A pidfd: the process has ended. */
+/* Of a socket: there is something to read, or the other end is closed. Of a pidfd: it has ended. */
 static bool wait_readable(int fd, int timeout_ms)
 {
 	int64_t deadline = clock_ms() + timeout_ms;

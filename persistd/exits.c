@@ -15,7 +15,7 @@ static bool is_id(const char *text, size_t len)
 	if (len == 0 || len > EXITS_ID_MAX || !is_letter_or_digit(text[0]))
 		return false;
 	for (size_t i = 0; i < len; i++)
-		if (!is_letter_or_digit(text[i]) && !strchr("._-", text[i]))
+		if (!is_letter_or_digit(text[i]) && !memchr("._-", text[i], 3))
 			return false;
 	return true;
 }

@@ -10,5 +10,5 @@
 
 #include "common/error.h"
 
-/* dirfd is a directory in this process's mount namespace; keeps its number. 0, or -errno with err. */
+/* dirfd, of this process's mount namespace, keeps its number. 0, or -errno with err. */
 int jail_directory(int dirfd, struct error *err);

@@ -95,7 +95,7 @@ static struct loop *start(uid_t uid, struct error *err)
 	unsigned end = FRONTEND_FD_END;
 	struct loop *loop = make_loop(&end, err);
 	const struct isolation iso = {
-		.name = "bulkhead-front",
+		.name = "frontend",
 		.first_free_fd = end,
 		.void_pidfd = FRONTEND_FD_VOID,
 		.void_namespaces = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS,

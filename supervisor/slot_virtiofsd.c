@@ -57,7 +57,7 @@ static const unsigned kept_caps[] = {
 
 static int join_mountd(struct error *err)
 {
-	const struct mount_attr slave = { .propagation = MS_SLAVE };
+	struct mount_attr slave = { .propagation = MS_SLAVE };
 	int fd = SLOT_FD_NS;
 
 	/* With M come the void's other namespaces, in which mountd is. */
@@ -66,8 +66,7 @@ static int join_mountd(struct error *err)
 	fd_close(&fd);
 	if (unshare(CLONE_NEWNS) < 0)
 		return error_errno(err, errno, "unshare the mount namespace");
-	if (mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, (struct mount_attr *)&slave,
-		    sizeof(slave)) < 0)
+	if (mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, &slave, sizeof(slave)) < 0)
 		return error_errno(err, errno, "make every mount a slave of mountd's");
 	return 0;
 }
@@ -205,9 +204,9 @@ static int make_root(const char *path, struct error *err)
 	if (root < 0)
 		return root;
 	/* It needs a place before anything can be mounted in it; this one is of no further use. */
-	r = move_mount(root, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) < 0 ?
-		    error_errno(err, errno, "mount the root") :
-		    fill_root(root, share, err);
+	if (move_mount(root, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		return error_errno(err, errno, "mount the root");
+	r = fill_root(root, share, err);
 	return r < 0 ? r : enter_root(root, err);
 }
 
@@ -283,12 +282,13 @@ static int enter_user_namespace(struct error *err)
 /* uid 0 of the user namespace with no more than it needs, for itself and for what it will exec. */
 static int reduce(struct error *err)
 {
+	const capng_type_t type = CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET;
+
 	if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
 		return error_errno(err, errno, "become uid 0 of the user namespace");
 	capng_clear(CAPNG_SELECT_ALL);
 	for (size_t i = 0; i < ARRAY_SIZE(kept_caps); i++)
-		if (capng_update(CAPNG_ADD,
-			    CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET, kept_caps[i]) < 0)
+		if (capng_update(CAPNG_ADD, type, kept_caps[i]) < 0)
 			return error_set(err, EINVAL, "capability %u is unknown", kept_caps[i]);
 	if (capng_apply(CAPNG_SELECT_ALL) < 0)
 		return error_set(err, EPERM, "give up capabilities");

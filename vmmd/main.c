@@ -46,7 +46,7 @@ static int parse(int argc, char **argv, struct vmmd_options *o, struct error *er
 static int isolate_vmmd(const struct vmmd_options *o, struct error *err)
 {
 	const struct isolation iso = {
-		.name = "bulkhead-vmmd",
+		.name = "vmmd",
 		.first_free_fd = VMMD_FD_END,
 		.void_pidfd = VMMD_FD_VOID,
 		.void_namespaces = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET,

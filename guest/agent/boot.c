@@ -1,6 +1,7 @@
 #include "boot.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <net/if.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -49,21 +50,34 @@ static void mount_all(const struct boot_mount *m, size_t n)
 static void leave_rootfs(void)
 {
 	if (mount("/", "/root", NULL, MS_BIND, NULL) < 0 || chdir("/root") < 0 ||
-	    mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0)
+	        mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0)
 		die("cannot leave the initramfs: %s", strerror(errno));
+}
+
+/* The kernel found no console yet to open for us: without this, 0 to 2 would be the next files. */
+static void open_stdio(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+	} while (fd >= 0 && fd < 2);
+	if (fd > 2)
+		close(fd);
 }
 
 void boot_early(void)
 {
 	leave_rootfs();
 	mount_all(early, ARRAY_SIZE(early));
+	open_stdio();
 }
 
 /* Hand the controllers down to /bulkhead, whose children are the containers. */
 static void enable_controllers(void)
 {
-	static const char *const controllers[] = { "+cpu",  "+cpuset",	"+io",
-						   "+memory", "+pids", "+hugetlb" };
+	static const char *const controllers[] = { "+cpu", "+cpuset", "+io", "+memory", "+pids",
+		"+hugetlb" };
 
 	if (mkdir("/sys/fs/cgroup/bulkhead", 0755) < 0)
 		die("mkdir /sys/fs/cgroup/bulkhead: %s", strerror(errno));

@@ -17,15 +17,15 @@
 #include "storage.h"
 
 #define CONTAINERS_MAX 128
-#define PROCESSES_MAX 128 /* of one container */
-#define JOB_TIMEOUT_S 60
-#define ID_MAX 128
+#define PROCESSES_MAX  128 /* of one container */
+#define JOB_TIMEOUT_S  60
+#define ID_MAX         128
 
 struct container {
 	struct container *next;
 	char *id;
 	struct process *processes; /* the init first */
-	struct job *job;	   /* what is being done to the container as a whole */
+	struct job *job;           /* what is being done to the container as a whole */
 	bool started;
 
 	struct watch memory_events; /* the cgroup's file; -1 until the container is created */
@@ -46,8 +46,8 @@ static bool id_valid(const char *id)
 	size_t len = strlen(id);
 
 	return len > 0 && len <= ID_MAX && id[0] != '.' && id[0] != '-' &&
-	       strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._+-") ==
-		       len;
+	        strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._+-") ==
+	        len;
 }
 
 static struct container *container_find(const char *id)
@@ -140,7 +140,7 @@ static struct process *process_get(uint32_t stream, const char *id, const char *
 
 	if (c && !p)
 		rpc_fail(stream, CODE_NOT_FOUND, "container %s has no process %.*s", id, ID_MAX,
-			 exec_id);
+		        exec_id);
 	return p;
 }
 
@@ -312,7 +312,6 @@ void containers_resume(void)
 struct create_args {
 	const Grpc__CreateContainerRequest *request;
 	char *pid_ns; /* to join, or NULL */
-	int stdio[3];
 };
 
 static int sysctl_write(const Grpc__StringEntry *entry, struct error *err)
@@ -346,14 +345,12 @@ static int create_work(const void *arg, struct job_report *report, struct error 
 	_cleanup_free_ char *cgroup = xasprintf("/bulkhead/%s", request->container_id);
 	struct crun_process p = {
 		.id = request->container_id,
-		.exec_id = "",
-		.stdio = { args->stdio[0], args->stdio[1], args->stdio[2] },
 		.terminal = request->oci->process->terminal,
 		.json = oci_json_config(request->oci, args->pid_ns, cgroup),
 	};
 
 	if (storage_mount_all(request->storages, request->n_storages, err) < 0 ||
-	    sysctl_apply(request->oci->linux, err) < 0)
+	        sysctl_apply(request->oci->linux, err) < 0)
 		return -1;
 	return crun_create(&p, &report->pid, &report->fd, err);
 }
@@ -365,8 +362,8 @@ static int process_born(struct process *p, struct job_report *report, struct err
 	return p->terminal ? process_set_terminal(p, fd_steal(&report->fd), err) : 0;
 }
 
-static void create_done(void *owner, uint32_t stream, struct job_report *report,
-			const struct error *err)
+static void create_done(
+        void *owner, uint32_t stream, struct job_report *report, const struct error *err)
 {
 	struct container *c = owner;
 	struct error failure;
@@ -401,8 +398,8 @@ static int create_check(const Grpc__CreateContainerRequest *request, struct erro
 	if (!id_valid(request->container_id))
 		return error_set(err, CODE_INVALID_ARGUMENT, "the container id is not valid");
 	if (container_find(request->container_id))
-		return error_set(err, CODE_ALREADY_EXISTS, "container %s exists",
-				 request->container_id);
+		return error_set(
+		        err, CODE_ALREADY_EXISTS, "container %s exists", request->container_id);
 	if (container_count() >= CONTAINERS_MAX)
 		return error_set(err, CODE_RESOURCE_EXHAUSTED, "too many containers");
 	if (!spec || !spec->process || spec->process->n_args == 0 || !spec->root)
@@ -426,23 +423,30 @@ void create_container(uint32_t stream, const ProtobufCMessage *message)
 {
 	const Grpc__CreateContainerRequest *request = (const void *)message;
 	struct create_args args = { .request = request };
+	struct process *init = NULL;
 	struct container *c;
-	struct process *init;
 	struct error err;
+	int stdio[3];
+	struct job_spec spec = {
+		.work = create_work,
+		.arg = &args,
+		.stdio = stdio,
+		.timeout_s = JOB_TIMEOUT_S,
+		.done = create_done,
+		.stream = stream,
+	};
 
-	if (create_check(request, &err) < 0) {
-		rpc_reply_error(stream, &err);
-		return;
-	}
-	init = process_new("", request->oci->process->terminal, args.stdio, &err);
+	if (create_check(request, &err) == 0)
+		init = process_new("", request->oci->process->terminal, stdio, &err);
 	if (!init) {
 		rpc_reply_error(stream, &err);
 		return;
 	}
 	args.pid_ns = request->sandbox_pidns ? shared_pid_ns() : NULL;
 	c = container_add(request->container_id, init);
-	c->job = job_start(create_work, &args, JOB_TIMEOUT_S, create_done, c, stream, &err);
-	close_all(args.stdio);
+	spec.owner = c;
+	c->job = job_start(&spec, &err);
+	close_all(stdio);
 	free(args.pid_ns);
 	if (!c->job) {
 		rpc_reply_error(stream, &err);
@@ -459,8 +463,8 @@ static int start_work(const void *arg, struct job_report *report, struct error *
 }
 
 /* For jobs that leave nothing behind but success or failure. */
-static void container_job_done(void *owner, uint32_t stream, struct job_report *report,
-			       const struct error *err)
+static void container_job_done(
+        void *owner, uint32_t stream, struct job_report *report, const struct error *err)
 {
 	struct container *c = owner;
 
@@ -472,23 +476,39 @@ static void container_job_done(void *owner, uint32_t stream, struct job_report *
 		rpc_reply_empty(stream);
 }
 
+/* Start a job on the container as a whole, or refuse the request. */
+static void container_job(struct container *c, job_work *work, const void *arg,
+        unsigned int timeout_s, job_done *done, uint32_t stream)
+{
+	struct error err;
+	struct job_spec spec = {
+		.work = work,
+		.arg = arg,
+		.timeout_s = timeout_s,
+		.done = done,
+		.owner = c,
+		.stream = stream,
+	};
+
+	c->job = job_start(&spec, &err);
+	if (!c->job)
+		rpc_reply_error(stream, &err);
+}
+
 void start_container(uint32_t stream, const ProtobufCMessage *message)
 {
 	const Grpc__StartContainerRequest *request = (const void *)message;
 	struct container *c = container_get_idle(stream, request->container_id);
-	struct error err;
 
 	if (!c)
 		return;
 	if (c->started || c->processes->exited) {
 		rpc_fail(stream, CODE_FAILED_PRECONDITION, "container %s %s", c->id,
-			 c->processes->exited ? "has ended" : "is started");
+		        c->processes->exited ? "has ended" : "is started");
 		return;
 	}
 	c->started = true;
-	c->job = job_start(start_work, c->id, JOB_TIMEOUT_S, container_job_done, c, stream, &err);
-	if (!c->job)
-		rpc_reply_error(stream, &err);
+	container_job(c, start_work, c->id, JOB_TIMEOUT_S, container_job_done, stream);
 }
 
 static int update_work(const void *arg, struct job_report *report, struct error *err)
@@ -503,7 +523,6 @@ void update_container(uint32_t stream, const ProtobufCMessage *message)
 {
 	const Grpc__UpdateContainerRequest *request = (const void *)message;
 	struct container *c = container_get_idle(stream, request->container_id);
-	struct error err;
 
 	if (!c)
 		return;
@@ -511,9 +530,7 @@ void update_container(uint32_t stream, const ProtobufCMessage *message)
 		rpc_reply_empty(stream);
 		return;
 	}
-	c->job = job_start(update_work, request, JOB_TIMEOUT_S, container_job_done, c, stream, &err);
-	if (!c->job)
-		rpc_reply_error(stream, &err);
+	container_job(c, update_work, request, JOB_TIMEOUT_S, container_job_done, stream);
 }
 
 static void freeze(uint32_t stream, const char *id, const char *value)
@@ -546,9 +563,10 @@ void resume_container(uint32_t stream, const ProtobufCMessage *message)
 /* -- remove */
 
 /*
- * Afterwards nothing in the guest refers to the container's files on the share, so that the host can
- * unmount its root and mount the same snapshot again: every process is dead, which ended its mount
- * namespace, and what the caches kept of the share is dropped (pages first, for they hold inodes).
+ * Afterwards nothing in the guest refers to the container's files on the share, so that the host
+ * can unmount its root and mount the same snapshot again: every process is dead, which ended its
+ * mount namespace, and what the caches kept of the share is dropped (pages first, for they hold
+ * inodes).
  */
 static int remove_work(const void *arg, struct job_report *report, struct error *err)
 {
@@ -564,8 +582,8 @@ static int remove_work(const void *arg, struct job_report *report, struct error 
 	return 0;
 }
 
-static void remove_done(void *owner, uint32_t stream, struct job_report *report,
-			const struct error *err)
+static void remove_done(
+        void *owner, uint32_t stream, struct job_report *report, const struct error *err)
 {
 	struct container *c = owner;
 
@@ -585,31 +603,20 @@ void remove_container(uint32_t stream, const ProtobufCMessage *message)
 	const Grpc__RemoveContainerRequest *request = (const void *)message;
 	struct container *c = container_get_idle(stream, request->container_id);
 	unsigned int timeout_s = request->timeout ? request->timeout : JOB_TIMEOUT_S;
-	struct error err;
 
-	if (!c)
-		return;
-	c->job = job_start(remove_work, c->id, timeout_s, remove_done, c, stream, &err);
-	if (!c->job)
-		rpc_reply_error(stream, &err);
+	if (c)
+		container_job(c, remove_work, c->id, timeout_s, remove_done, stream);
 }
 
 /* -- exec */
 
-struct exec_args {
-	const Grpc__ExecProcessRequest *request;
-	int stdio[3];
-};
-
 static int exec_work(const void *arg, struct job_report *report, struct error *err)
 {
-	const struct exec_args *args = arg;
+	const Grpc__ExecProcessRequest *request = arg;
 	struct crun_process p = {
-		.id = args->request->container_id,
-		.exec_id = args->request->exec_id,
-		.stdio = { args->stdio[0], args->stdio[1], args->stdio[2] },
-		.terminal = args->request->process->terminal,
-		.json = oci_json_process(args->request->process),
+		.id = request->container_id,
+		.terminal = request->process->terminal,
+		.json = oci_json_process(request->process),
 	};
 
 	return crun_exec(&p, &report->pid, &report->fd, err);
@@ -626,8 +633,8 @@ static void exec_forget(struct process *p)
 			}
 }
 
-static void exec_done(void *owner, uint32_t stream, struct job_report *report,
-		      const struct error *err)
+static void exec_done(
+        void *owner, uint32_t stream, struct job_report *report, const struct error *err)
 {
 	struct process *p = owner;
 	struct error failure;
@@ -670,8 +677,8 @@ static unsigned int processes_sweep(struct container *c, const char *exec_id)
 	return n;
 }
 
-static int exec_check(struct container *c, const Grpc__ExecProcessRequest *request,
-		      struct error *err)
+static int exec_check(
+        struct container *c, const Grpc__ExecProcessRequest *request, struct error *err)
 {
 	if (!id_valid(request->exec_id))
 		return error_set(err, CODE_INVALID_ARGUMENT, "the exec id is not valid");
@@ -692,22 +699,31 @@ void exec_process(uint32_t stream, const ProtobufCMessage *message)
 {
 	const Grpc__ExecProcessRequest *request = (const void *)message;
 	struct container *c = container_get(stream, request->container_id);
-	struct exec_args args = { .request = request };
 	struct process *p = NULL;
 	struct error err;
+	int stdio[3];
+	struct job_spec spec = {
+		.work = exec_work,
+		.arg = request,
+		.stdio = stdio,
+		.timeout_s = JOB_TIMEOUT_S,
+		.done = exec_done,
+		.stream = stream,
+	};
 
 	if (!c)
 		return;
 	if (exec_check(c, request, &err) == 0)
-		p = process_new(request->exec_id, request->process->terminal, args.stdio, &err);
+		p = process_new(request->exec_id, request->process->terminal, stdio, &err);
 	if (!p) {
 		rpc_reply_error(stream, &err);
 		return;
 	}
 	p->next = c->processes->next;
 	c->processes->next = p;
-	p->job = job_start(exec_work, &args, JOB_TIMEOUT_S, exec_done, p, stream, &err);
-	close_all(args.stdio);
+	spec.owner = p;
+	p->job = job_start(&spec, &err);
+	close_all(stdio);
 	if (!p->job) {
 		rpc_reply_error(stream, &err);
 		process_remove(c, p);

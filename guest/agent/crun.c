@@ -10,7 +10,7 @@
 #include "job.h"
 
 #define CRUN_STATE "/run/bulkhead/crun"
-#define ARGS_MAX 16
+#define ARGS_MAX   16
 
 /* The files one call of crun needs, named after the calling process, which makes one at a time. */
 struct call {
@@ -54,20 +54,18 @@ static const char *last_message(char *log)
 }
 
 /* Run crun with these arguments after the general ones. */
-static int crun(const struct call *call, const char *const args[], const int stdio[3],
-		struct error *err)
+static int crun(const struct call *call, const char *const args[], struct error *err)
 {
-	static const int no_stdio[3] = { -1, -1, -1 };
 	_cleanup_free_ char *log_arg = xasprintf("--log=%s", call->log);
 	const char *argv[ARGS_MAX] = { "/usr/bin/crun", "--root=" CRUN_STATE,
-				       "--cgroup-manager=cgroupfs", log_arg };
+		"--cgroup-manager=cgroupfs", log_arg };
 	char log[4096] = "";
 	size_t n = 4;
 	int status;
 
 	while (*args && n < ARGS_MAX - 1)
 		argv[n++] = *args++;
-	status = job_run(argv, stdio ? stdio : no_stdio, err);
+	status = job_run(argv, err);
 	if (status < 0)
 		return -1;
 	if (status == 0)
@@ -111,10 +109,12 @@ static int tty_receive(int listener, struct error *err)
 		char bytes[CMSG_SPACE(sizeof(int))];
 	} control;
 	struct iovec iov = { .iov_base = data, .iov_len = sizeof(data) };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = control.bytes,
-			      .msg_controllen = sizeof(control.bytes) };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.bytes,
+		.msg_controllen = sizeof(control.bytes),
+	};
 	struct cmsghdr *c;
 	int fd;
 
@@ -139,8 +139,7 @@ static int read_pid(const char *path, pid_t *ret_pid, struct error *err)
 
 /* Run one of the two calls that make a process and collect what it made. */
 static int make_process(const struct call *call, const struct crun_process *p,
-			const char *const args[], pid_t *ret_pid, int *ret_master,
-			struct error *err)
+        const char *const args[], pid_t *ret_pid, int *ret_master, struct error *err)
 {
 	_cleanup_close_ int listener = -1;
 
@@ -149,7 +148,7 @@ static int make_process(const struct call *call, const struct crun_process *p,
 		if (listener < 0)
 			return -1;
 	}
-	if (crun(call, args, p->stdio, err) < 0 || read_pid(call->pid, ret_pid, err) < 0)
+	if (crun(call, args, err) < 0 || read_pid(call->pid, ret_pid, err) < 0)
 		return -1;
 	*ret_master = -1;
 	if (p->terminal) {
@@ -161,15 +160,14 @@ static int make_process(const struct call *call, const struct crun_process *p,
 }
 
 static int create_in(const struct call *call, const struct crun_process *p, const char *bundle,
-		     pid_t *ret_pid, int *ret_master, struct error *err)
+        pid_t *ret_pid, int *ret_master, struct error *err)
 {
 	_cleanup_free_ char *config = xasprintf("%s/config.json", bundle);
 	_cleanup_free_ char *bundle_arg = xasprintf("--bundle=%s", bundle);
 	_cleanup_free_ char *pid_arg = xasprintf("--pid-file=%s", call->pid);
 	_cleanup_free_ char *tty_arg = xasprintf("--console-socket=%s", call->tty);
-	const char *const args[] = { "create", bundle_arg, pid_arg,
-				     p->terminal ? tty_arg : p->id, p->terminal ? p->id : NULL,
-				     NULL };
+	const char *const args[] = { "create", bundle_arg, pid_arg, p->terminal ? tty_arg : p->id,
+		p->terminal ? p->id : NULL, NULL };
 	int r = make_dirs(bundle);
 
 	if (r < 0) {
@@ -184,15 +182,17 @@ static int create_in(const struct call *call, const struct crun_process *p, cons
 int crun_create(const struct crun_process *p, pid_t *ret_pid, int *ret_master, struct error *err)
 {
 	_cleanup_free_ char *bundle = xasprintf("%s/%s", CRUN_BUNDLES, p->id);
-	struct call call = call_begin();
-	int r = create_in(&call, p, bundle, ret_pid, ret_master, err);
+	struct call call;
+	struct error ignored;
+	int r;
 
+	/* An earlier try that was killed half-way may have left something. */
+	(void)crun_delete(p->id, &ignored);
+	call = call_begin();
+	r = create_in(&call, p, bundle, ret_pid, ret_master, err);
 	call_end(&call);
-	if (r < 0) {
-		struct error ignored;
-
+	if (r < 0)
 		(void)crun_delete(p->id, &ignored);
-	}
 	return r;
 }
 
@@ -202,13 +202,8 @@ int crun_exec(const struct crun_process *p, pid_t *ret_pid, int *ret_master, str
 	_cleanup_free_ char *json_arg = xasprintf("--process=%s", call.json);
 	_cleanup_free_ char *pid_arg = xasprintf("--pid-file=%s", call.pid);
 	_cleanup_free_ char *tty_arg = xasprintf("--console-socket=%s", call.tty);
-	const char *const args[] = { "exec",
-				     "--detach",
-				     json_arg,
-				     pid_arg,
-				     p->terminal ? tty_arg : p->id,
-				     p->terminal ? p->id : NULL,
-				     NULL };
+	const char *const args[] = { "exec", "--detach", json_arg, pid_arg,
+		p->terminal ? tty_arg : p->id, p->terminal ? p->id : NULL, NULL };
 	int r = write_json(call.json, p->json, err);
 
 	if (r == 0)
@@ -221,7 +216,7 @@ int crun_start(const char *id, struct error *err)
 {
 	const char *const args[] = { "start", id, NULL };
 	struct call call = call_begin();
-	int r = crun(&call, args, NULL, err);
+	int r = crun(&call, args, err);
 
 	call_end(&call);
 	return r;
@@ -235,7 +230,7 @@ int crun_update(const char *id, struct json_object *resources, struct error *err
 	int r = write_json(call.json, resources, err);
 
 	if (r == 0)
-		r = crun(&call, args, NULL, err);
+		r = crun(&call, args, err);
 	call_end(&call);
 	return r;
 }
@@ -249,7 +244,7 @@ int crun_delete(const char *id, struct error *err)
 	int r = 0;
 
 	if (access(state, F_OK) == 0)
-		r = crun(&call, args, NULL, err);
+		r = crun(&call, args, err);
 	call_end(&call);
 	if (r == 0)
 		remove_tree(bundle);

@@ -7,11 +7,9 @@
 
 #define CRUN_BUNDLES "/run/bulkhead/containers"
 
-/* The two calls that make a process. */
+/* The two calls that make a process. Without a terminal it inherits the job's stdio. */
 struct crun_process {
-	const char *id;	      /* of the container */
-	const char *exec_id;  /* "" for create */
-	int stdio[3];	      /* its standard streams, if it has no terminal */
+	const char *id; /* of the container */
 	bool terminal;
 	struct json_object *json; /* config.json, or the process of an exec */
 };

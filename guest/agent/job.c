@@ -80,7 +80,23 @@ static int receive_fd(struct msghdr *msg)
 	return fd;
 }
 
-_Noreturn static void job_child(int sock, job_work *work, const void *arg, unsigned int timeout_s)
+/*
+ * Make stdio the standard descriptors and sock the only other one. A copy of anything else would
+ * keep it open for as long as the job runs: another process's stdin, for one, could not be closed.
+ */
+static int keep_descriptors(const int *stdio, int sock)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	for (int i = 0; i < 3; i++)
+		if (dup2(stdio && stdio[i] >= 0 ? stdio[i] : null, i) < 0)
+			return -1;
+	if (sock != 3 && dup3(sock, 3, O_CLOEXEC) < 0)
+		return -1;
+	return close_range(4, ~0U, 0);
+}
+
+_Noreturn static void job_child(int sock, const struct job_spec *spec)
 {
 	struct job_report report = { .fd = -1 };
 	struct message m = { 0 };
@@ -88,10 +104,13 @@ _Noreturn static void job_child(int sock, job_work *work, const void *arg, unsig
 	setpgid(0, 0);
 	reset_signals();
 	signal(SIGALRM, on_alarm);
-	alarm(timeout_s);
-	m.failed = work(arg, &report, &m.err) < 0;
+	alarm(spec->timeout_s);
+	if (keep_descriptors(spec->stdio, sock) < 0)
+		m.failed = error_errno(&m.err, "descriptors of a job") < 0;
+	else
+		m.failed = spec->work(spec->arg, &report, &m.err) < 0;
 	m.pid = report.pid;
-	send_message(sock, &m, report.fd);
+	send_message(3, &m, report.fd);
 	_exit(0);
 }
 
@@ -105,10 +124,12 @@ static void job_ready(struct watch *w, uint32_t events)
 		char bytes[CMSG_SPACE(sizeof(int))];
 	} control;
 	struct iovec iov = { .iov_base = &m, .iov_len = sizeof(m) };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = control.bytes,
-			      .msg_controllen = sizeof(control.bytes) };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.bytes,
+		.msg_controllen = sizeof(control.bytes),
+	};
 
 	(void)events;
 	if (recvmsg(w->fd, &msg, MSG_CMSG_CLOEXEC) == (ssize_t)sizeof(m)) {
@@ -125,8 +146,7 @@ static void job_ready(struct watch *w, uint32_t events)
 	free(job);
 }
 
-struct job *job_start(job_work *work, const void *arg, unsigned int timeout_s, job_done *done,
-		      void *owner, uint32_t stream, struct error *err)
+struct job *job_start(const struct job_spec *spec, struct error *err)
 {
 	struct job *job;
 	int sock[2];
@@ -142,7 +162,7 @@ struct job *job_start(job_work *work, const void *arg, unsigned int timeout_s, j
 	}
 	pid = fork();
 	if (pid == 0)
-		job_child(sock[1], work, arg, timeout_s);
+		job_child(sock[1], spec);
 	close(sock[1]);
 	if (pid < 0) {
 		(void)error_errno(err, "fork");
@@ -150,10 +170,12 @@ struct job *job_start(job_work *work, const void *arg, unsigned int timeout_s, j
 		return NULL;
 	}
 	job = xcalloc(1, sizeof(*job));
-	*job = (struct job){ .watch = { .fd = sock[0], .ready = job_ready },
-			     .done = done,
-			     .owner = owner,
-			     .stream = stream };
+	*job = (struct job){
+		.watch = { .fd = sock[0], .ready = job_ready },
+		.done = spec->done,
+		.owner = spec->owner,
+		.stream = spec->stream,
+	};
 	running++;
 	watch_set(&job->watch, EPOLLIN);
 	return job;
@@ -165,32 +187,19 @@ void job_disown(struct job *job)
 		job->owner = NULL;
 }
 
-_Noreturn static void exec_program(const char *const argv[], const int stdio[3])
+int job_run(const char *const argv[], struct error *err)
 {
 	char path[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
 	char *const env[] = { path, NULL };
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	int fds[3];
-
-	/* First above 2, so that no dup2 overwrites a descriptor still needed. */
-	for (int i = 0; i < 3; i++)
-		fds[i] = fcntl(stdio[i] >= 0 ? stdio[i] : null, F_DUPFD_CLOEXEC, 3);
-	for (int i = 0; i < 3; i++)
-		if (fds[i] < 0 || dup2(fds[i], i) < 0)
-			_exit(127);
-	execve(argv[0], (char *const *)(uintptr_t)argv, env);
-	_exit(127);
-}
-
-int job_run(const char *const argv[], const int stdio[3], struct error *err)
-{
 	pid_t pid = fork();
 	int status;
 
 	if (pid < 0)
 		return error_errno(err, "fork");
-	if (pid == 0)
-		exec_program(argv, stdio);
+	if (pid == 0) {
+		execve(argv[0], (char *const *)(uintptr_t)argv, env);
+		_exit(127);
+	}
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return error_errno(err, "waitpid");

@@ -27,22 +27,31 @@ typedef int job_work(const void *arg, struct job_report *report, struct error *e
  * In the parent, exactly once. err is NULL on success. What is left in report->fd is closed
  * afterwards. owner is NULL if job_disown() was called.
  */
-typedef void job_done(void *owner, uint32_t stream, struct job_report *report,
-		      const struct error *err);
+typedef void job_done(
+        void *owner, uint32_t stream, struct job_report *report, const struct error *err);
 
 struct job;
 
+struct job_spec {
+	job_work *work;
+	const void *arg;
+	const int *stdio;       /* the child's 0, 1 and 2, or NULL; -1 is /dev/null */
+	unsigned int timeout_s; /* then the child is killed, with all it started */
+	job_done *done;
+	void *owner;
+	uint32_t stream;
+};
+
 /*
- * Start a child that is killed, with all it started, after timeout_s. Returns NULL with *err filled
- * if there are too many; done() is not called then.
+ * Start a child. It has no descriptor but its standard ones. Returns NULL with *err filled if there
+ * are too many; done() is not called then.
  */
-struct job *job_start(job_work *work, const void *arg, unsigned int timeout_s, job_done *done,
-		      void *owner, uint32_t stream, struct error *err);
+struct job *job_start(const struct job_spec *spec, struct error *err);
 void job_disown(struct job *job);
 bool jobs_running(void);
 
 /*
- * For work functions: run a program with these descriptors as its 0, 1, 2 (-1: /dev/null) and wait.
+ * For work functions: run a program, which inherits the job's standard descriptors, and wait.
  * Returns its wait status, or -1 with *err filled.
  */
-int job_run(const char *const argv[], const int stdio[3], struct error *err);
+int job_run(const char *const argv[], struct error *err);

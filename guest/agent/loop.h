@@ -13,7 +13,10 @@ struct watch {
 	void (*ready)(struct watch *w, uint32_t events);
 };
 
-#define WATCH_INIT { .fd = -1 }
+#define WATCH_INIT       \
+	{                \
+		.fd = -1 \
+	}
 
 void loop_init(void);
 

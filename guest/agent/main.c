@@ -25,7 +25,7 @@
 #include "util.h"
 
 #define PORT_NAME "agent.channel.0"
-#define HELLO "bulkhead-agent/1"
+#define HELLO     "bulkhead-agent/1"
 
 /* The end of a child only has to wake the loop. */
 static void child_ready(struct watch *w, uint32_t events)

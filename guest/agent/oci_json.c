@@ -22,7 +22,10 @@ struct row {
 	unsigned int flags;
 };
 
-#define END { NULL, NULL, NULL, 0 }
+#define END                         \
+	{                           \
+		NULL, NULL, NULL, 0 \
+	}
 
 static const struct row box_rows[] = {
 	{ "Height", "height", NULL, ZERO },
@@ -208,8 +211,8 @@ static const struct row spec_rows[] = {
 static struct json_object *convert(const ProtobufCMessage *message, const struct row *rows);
 
 /* One value at this address, or NULL if it is absent. Elements of lists are never absent. */
-static struct json_object *convert_value(const ProtobufCFieldDescriptor *field, const void *at,
-					 const struct row *row, bool element)
+static struct json_object *convert_value(
+        const ProtobufCFieldDescriptor *field, const void *at, const struct row *row, bool element)
 {
 	bool keep = element || (row->flags & ZERO);
 
@@ -262,14 +265,14 @@ static size_t element_size(const ProtobufCFieldDescriptor *field)
 	}
 }
 
-static struct json_object *convert_list(const ProtobufCFieldDescriptor *field, const char *items,
-					size_t n, const struct row *row)
+static struct json_object *convert_list(
+        const ProtobufCFieldDescriptor *field, const char *items, size_t n, const struct row *row)
 {
 	struct json_object *array = json_object_new_array();
 
 	for (size_t i = 0; i < n; i++)
-		json_object_array_add(array, convert_value(field, items + i * element_size(field),
-							   row, true));
+		json_object_array_add(
+		        array, convert_value(field, items + i * element_size(field), row, true));
 	return array;
 }
 
@@ -278,14 +281,13 @@ static struct json_object *convert_map(Grpc__StringEntry *const *entries, size_t
 	struct json_object *object = json_object_new_object();
 
 	for (size_t i = 0; i < n; i++)
-		json_object_object_add(object, entries[i]->key,
-				       json_object_new_string(entries[i]->value));
+		json_object_object_add(
+		        object, entries[i]->key, json_object_new_string(entries[i]->value));
 	return object;
 }
 
 static struct json_object *convert_field(const ProtobufCMessage *message,
-					 const ProtobufCFieldDescriptor *field,
-					 const struct row *row)
+        const ProtobufCFieldDescriptor *field, const struct row *row)
 {
 	const char *base = (const char *)message;
 	const void *at = base + field->offset;
@@ -302,7 +304,7 @@ static struct json_object *convert_field(const ProtobufCMessage *message,
 	}
 	/* Of a oneof only the member that was sent. */
 	if ((field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) &&
-	    *(const uint32_t *)quantifier != field->id)
+	        *(const uint32_t *)quantifier != field->id)
 		return NULL;
 	return convert_value(field, at, row, false);
 }
@@ -313,8 +315,8 @@ static struct json_object *convert(const ProtobufCMessage *message, const struct
 
 	for (const struct row *row = rows; row->field; row++) {
 		const ProtobufCFieldDescriptor *field =
-			protobuf_c_message_descriptor_get_field_by_name(message->descriptor,
-									row->field);
+		        protobuf_c_message_descriptor_get_field_by_name(
+		                message->descriptor, row->field);
 		struct json_object *value;
 
 		if (!field)

@@ -10,8 +10,7 @@
  * the namespaces (pid_ns is the path of one to join, or NULL for a new one) and the cgroup. LSM
  * labels name policies of the host and are left out.
  */
-struct json_object *oci_json_config(const Grpc__Spec *spec, const char *pid_ns,
-				    const char *cgroup);
+struct json_object *oci_json_config(const Grpc__Spec *spec, const char *pid_ns, const char *cgroup);
 
 /* The argument of crun exec --process. */
 struct json_object *oci_json_process(const Grpc__Process *process);

@@ -14,9 +14,9 @@
 #include "loop.h"
 #include "util.h"
 
-#define HEADER_SIZE 10
+#define HEADER_SIZE      10
 #define PORT_DEADLINE_MS 30000
-#define CONGESTED_BYTES ((size_t)1 << 20)
+#define CONGESTED_BYTES  ((size_t)1 << 20)
 
 struct out_frame {
 	struct out_frame *next;
@@ -48,7 +48,7 @@ static char *port_find(const char *name)
 
 	while (dir && !found && (entry = readdir(dir))) {
 		_cleanup_free_ char *path =
-			xasprintf("/sys/class/virtio-ports/%s/name", entry->d_name);
+		        xasprintf("/sys/class/virtio-ports/%s/name", entry->d_name);
 		char text[128];
 
 		if (file_read(path, text, sizeof(text)) <= 0)
@@ -67,8 +67,8 @@ static char *port_wait(const char *name)
 {
 	struct sockaddr_nl addr = { .nl_family = AF_NETLINK, .nl_groups = 1 };
 	uint64_t deadline = now_ms() + PORT_DEADLINE_MS;
-	_cleanup_close_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK,
-					NETLINK_KOBJECT_UEVENT);
+	_cleanup_close_ int fd =
+	        socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
 
 	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
 		die("uevent socket: %s", strerror(errno));

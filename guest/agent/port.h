@@ -18,8 +18,8 @@ enum {
 
 #define FRAME_MAX ((size_t)4 << 20)
 
-typedef void frame_handler(uint32_t stream, uint8_t type, uint8_t flags, const uint8_t *data,
-			   size_t len);
+typedef void frame_handler(
+        uint32_t stream, uint8_t type, uint8_t flags, const uint8_t *data, size_t len);
 
 /* Wait for the port of this name, open it and say hello. Ends the agent if it does not come. */
 void port_open(const char *name, const char *hello);

@@ -12,7 +12,10 @@
 #include "port.h"
 #include "rpc.h"
 
-#define READ_MAX ((size_t)64 << 10)
+#define READ_MAX   ((size_t)64 << 10)
+#define PARKED_MAX ((size_t)32 << 20) /* of all processes' stdin together */
+
+static size_t parked_bytes;
 
 static void stream_ready(struct watch *w, uint32_t events);
 static void input_ready(struct watch *w, uint32_t events);
@@ -65,6 +68,7 @@ void process_free(struct process *p)
 	watch_close(&p->in.watch);
 	watch_close(&p->out.watch);
 	watch_close(&p->err.watch);
+	parked_bytes -= p->in.total;
 	free(p->in.data);
 	free(p->exec_id);
 	free(p);
@@ -93,8 +97,8 @@ static void reply_status(uint32_t stream, int status)
 void process_exited(struct process *p, int wait_status)
 {
 	p->exited = true;
-	p->status = WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) :
-					       WEXITSTATUS(wait_status);
+	p->status =
+	        WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
 	for (size_t i = 0; i < WAITERS_MAX; i++) {
 		if (!p->waiters[i])
 			continue;
@@ -151,7 +155,8 @@ static void stream_serve(struct stream *s)
 		watch_set(&s->watch, EPOLLIN);
 		return;
 	}
-	/* A pty says EIO when its last user has gone. Whatever else it is, there is no more data. */
+	/* A pty says EIO when its last user has gone. Whatever else it is, there is no more data.
+	 */
 	if (n <= 0)
 		watch_close(&s->watch);
 	else
@@ -199,8 +204,10 @@ static void reply_written(uint32_t stream, size_t len)
 
 static void input_finish(struct input *in)
 {
+	parked_bytes -= in->total;
 	free(in->data);
 	in->data = NULL;
+	in->len = in->total = 0;
 	in->parked = 0;
 	watch_set(&in->watch, 0);
 	if (in->close_after)
@@ -247,7 +254,10 @@ void process_write(struct process *p, uint32_t stream, const uint8_t *data, size
 		rpc_fail(stream, CODE_FAILED_PRECONDITION, "another write waits for this process");
 	} else if (in->watch.fd < 0) {
 		rpc_fail(stream, CODE_FAILED_PRECONDITION, "stdin is closed");
+	} else if (len > PARKED_MAX - parked_bytes) {
+		rpc_fail(stream, CODE_RESOURCE_EXHAUSTED, "too much input waits in the guest");
 	} else {
+		parked_bytes += len;
 		in->data = xcalloc(1, len);
 		memcpy(in->data, data, len);
 		in->len = in->total = len;

@@ -28,16 +28,16 @@ struct stream {
 struct input {
 	struct watch watch;
 	uint32_t parked; /* the WriteStdin that waits, or 0 */
-	uint8_t *data;	 /* what it still has to write */
+	uint8_t *data;   /* what it still has to write */
 	size_t len, total;
 	bool close_after;
 };
 
 struct process {
 	struct process *next;
-	char *exec_id; /* "" for the init of the container */
+	char *exec_id;   /* "" for the init of the container */
 	struct job *job; /* the job that starts it */
-	pid_t pid;	 /* 0 until it exists */
+	pid_t pid;       /* 0 until it exists */
 	bool exited, waited, terminal;
 	int status; /* once exited: the code, or 128 plus the signal */
 	struct input in;

@@ -136,14 +136,14 @@ static void dispatch(uint32_t stream, struct arena *arena, const uint8_t *data, 
 	method = find_method(request->service, request->method);
 	if (!method) {
 		rpc_fail(stream, CODE_UNIMPLEMENTED, "%.64s/%.64s is not implemented",
-			 request->service, request->method);
+		        request->service, request->method);
 		return;
 	}
-	input = protobuf_c_message_unpack(method->input, &arena->allocator, request->payload.len,
-					  request->payload.data);
+	input = protobuf_c_message_unpack(
+	        method->input, &arena->allocator, request->payload.len, request->payload.data);
 	if (!input) {
 		rpc_fail(stream, CODE_INVALID_ARGUMENT, "the %s message cannot be decoded",
-			 method->name);
+		        method->name);
 		return;
 	}
 	method->handle(stream, input);

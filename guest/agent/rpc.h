@@ -1,6 +1,6 @@
 /*
- * The ttRPC server: decode a request in bounded memory, find its row in the table, call the handler.
- * A handler answers exactly once, now or later, by the stream id of the request.
+ * The ttRPC server: decode a request in bounded memory, find its row in the table, call the
+ * handler. A handler answers exactly once, now or later, by the stream id of the request.
  */
 #pragma once
 

@@ -11,9 +11,9 @@
 #include "port.h"
 #include "storage.h"
 
-#define MOUNT_TIMEOUT_S 30
+#define MOUNT_TIMEOUT_S   30
 #define DESTROY_TIMEOUT_S 5
-#define ONLINE_TIMEOUT_S 10
+#define ONLINE_TIMEOUT_S  10
 
 static enum { SANDBOX_NONE, SANDBOX_CREATING, SANDBOX_READY } state;
 
@@ -25,7 +25,7 @@ bool sandbox_exists(void)
 static int write_resolv_conf(char *const *lines, size_t n, struct error *err)
 {
 	static const char *const paths[] = { "/run/kata-containers/sandbox/resolv.conf",
-					     "/etc/resolv.conf" };
+		"/etc/resolv.conf" };
 	_cleanup_free_ char *text = xstrdup("");
 
 	for (size_t i = 0; i < n; i++) {
@@ -59,8 +59,8 @@ static int create_work(const void *arg, struct job_report *report, struct error 
 	return storage_mount_all(request->storages, request->n_storages, err);
 }
 
-static void create_done(void *owner, uint32_t stream, struct job_report *report,
-			const struct error *err)
+static void create_done(
+        void *owner, uint32_t stream, struct job_report *report, const struct error *err)
 {
 	(void)owner;
 	(void)report;
@@ -77,6 +77,13 @@ void create_sandbox(uint32_t stream, const ProtobufCMessage *message)
 {
 	const Grpc__CreateSandboxRequest *request = (const void *)message;
 	struct error err;
+	const struct job_spec spec = {
+		.work = create_work,
+		.arg = request,
+		.timeout_s = MOUNT_TIMEOUT_S,
+		.done = create_done,
+		.stream = stream,
+	};
 
 	if (state != SANDBOX_NONE) {
 		rpc_fail(stream, CODE_ALREADY_EXISTS, "the sandbox exists");
@@ -84,10 +91,10 @@ void create_sandbox(uint32_t stream, const ProtobufCMessage *message)
 	}
 	if (request->n_kernel_modules > 0 || *request->guest_hook_path) {
 		rpc_fail(stream, CODE_INVALID_ARGUMENT,
-			 "kernel modules and guest hooks are not supported");
+		        "kernel modules and guest hooks are not supported");
 		return;
 	}
-	if (job_start(create_work, request, MOUNT_TIMEOUT_S, create_done, NULL, stream, &err))
+	if (job_start(&spec, &err))
 		state = SANDBOX_CREATING;
 	else
 		rpc_reply_error(stream, &err);
@@ -106,8 +113,8 @@ static int destroy_work(const void *arg, struct job_report *report, struct error
 }
 
 /* Whatever failed, the end is the same. */
-static void destroy_done(void *owner, uint32_t stream, struct job_report *report,
-			 const struct error *err)
+static void destroy_done(
+        void *owner, uint32_t stream, struct job_report *report, const struct error *err)
 {
 	(void)owner;
 	(void)report;
@@ -120,9 +127,15 @@ static void destroy_done(void *owner, uint32_t stream, struct job_report *report
 void destroy_sandbox(uint32_t stream, const ProtobufCMessage *message)
 {
 	struct error err;
+	const struct job_spec spec = {
+		.work = destroy_work,
+		.timeout_s = DESTROY_TIMEOUT_S,
+		.done = destroy_done,
+		.stream = stream,
+	};
 
 	(void)message;
-	if (!job_start(destroy_work, NULL, DESTROY_TIMEOUT_S, destroy_done, NULL, stream, &err))
+	if (!job_start(&spec, &err))
 		rpc_reply_error(stream, &err);
 }
 
@@ -131,7 +144,7 @@ void destroy_sandbox(uint32_t stream, const ProtobufCMessage *message)
 void get_guest_details(uint32_t stream, const ProtobufCMessage *message)
 {
 	char *storage_handlers[] = { (char[]){ "virtio-fs" }, (char[]){ "ephemeral" },
-					    (char[]){ "local" } };
+		(char[]){ "local" } };
 	const Grpc__GuestDetailsRequest *request = (const void *)message;
 	Grpc__GuestDetailsResponse response = GRPC__GUEST_DETAILS_RESPONSE__INIT;
 	Grpc__AgentDetails details = GRPC__AGENT_DETAILS__INIT;
@@ -144,11 +157,11 @@ void get_guest_details(uint32_t stream, const ProtobufCMessage *message)
 	details.n_storage_handlers = ARRAY_SIZE(storage_handlers);
 	response.agent_details = &details;
 	if (request->mem_block_size &&
-	    file_read("/sys/devices/system/memory/block_size_bytes", text, sizeof(text)) > 0)
+	        file_read("/sys/devices/system/memory/block_size_bytes", text, sizeof(text)) > 0)
 		response.mem_block_size_bytes = strtoull(text, NULL, 16);
 	if (request->mem_hotplug_probe)
 		response.support_mem_hotplug_probe =
-			access("/sys/devices/system/memory/probe", F_OK) == 0;
+		        access("/sys/devices/system/memory/probe", F_OK) == 0;
 	rpc_reply(stream, &response.base);
 }
 
@@ -164,10 +177,10 @@ static unsigned int online(const char *pattern, const char *text)
 		char now[16] = "";
 
 		if (file_read(found.gl_pathv[i], now, sizeof(now)) > 0 &&
-		    strncmp(now, text, strlen(text)) != 0)
+		        strncmp(now, text, strlen(text)) != 0)
 			(void)file_write(found.gl_pathv[i], text);
 		if (file_read(found.gl_pathv[i], now, sizeof(now)) > 0 &&
-		    strncmp(now, text, strlen(text)) == 0)
+		        strncmp(now, text, strlen(text)) == 0)
 			n++;
 	}
 	globfree(&found);
@@ -193,8 +206,8 @@ static int online_work(const void *arg, struct job_report *report, struct error 
 	}
 }
 
-static void online_done(void *owner, uint32_t stream, struct job_report *report,
-			const struct error *err)
+static void online_done(
+        void *owner, uint32_t stream, struct job_report *report, const struct error *err)
 {
 	(void)owner;
 	(void)report;
@@ -207,8 +220,15 @@ static void online_done(void *owner, uint32_t stream, struct job_report *report,
 void online_cpu_mem(uint32_t stream, const ProtobufCMessage *message)
 {
 	struct error err;
+	const struct job_spec spec = {
+		.work = online_work,
+		.arg = message,
+		.timeout_s = ONLINE_TIMEOUT_S,
+		.done = online_done,
+		.stream = stream,
+	};
 
-	if (!job_start(online_work, message, ONLINE_TIMEOUT_S, online_done, NULL, stream, &err))
+	if (!job_start(&spec, &err))
 		rpc_reply_error(stream, &err);
 }
 

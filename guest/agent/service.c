@@ -4,7 +4,7 @@
 #include "rpc.h"
 #include "sandbox.h"
 
-#define AGENT "grpc.AgentService"
+#define AGENT  "grpc.AgentService"
 #define HEALTH "grpc.Health"
 
 const struct rpc_method rpc_methods[] = {
@@ -13,16 +13,12 @@ const struct rpc_method rpc_methods[] = {
 	{ AGENT, "GetGuestDetails", &grpc__guest_details_request__descriptor, get_guest_details },
 	{ AGENT, "OnlineCPUMem", &grpc__online_cpumem_request__descriptor, online_cpu_mem },
 
-	{ AGENT, "CreateContainer", &grpc__create_container_request__descriptor,
-	  create_container },
+	{ AGENT, "CreateContainer", &grpc__create_container_request__descriptor, create_container },
 	{ AGENT, "StartContainer", &grpc__start_container_request__descriptor, start_container },
-	{ AGENT, "RemoveContainer", &grpc__remove_container_request__descriptor,
-	  remove_container },
-	{ AGENT, "UpdateContainer", &grpc__update_container_request__descriptor,
-	  update_container },
+	{ AGENT, "RemoveContainer", &grpc__remove_container_request__descriptor, remove_container },
+	{ AGENT, "UpdateContainer", &grpc__update_container_request__descriptor, update_container },
 	{ AGENT, "PauseContainer", &grpc__pause_container_request__descriptor, pause_container },
-	{ AGENT, "ResumeContainer", &grpc__resume_container_request__descriptor,
-	  resume_container },
+	{ AGENT, "ResumeContainer", &grpc__resume_container_request__descriptor, resume_container },
 	{ AGENT, "GetOOMEvent", &grpc__get_oomevent_request__descriptor, get_oom_event },
 
 	{ AGENT, "ExecProcess", &grpc__exec_process_request__descriptor, exec_process },

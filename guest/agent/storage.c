@@ -15,12 +15,18 @@ static const struct {
 	const char *name;
 	unsigned long set, clear;
 } mount_options[] = {
-	{ "ro", MS_RDONLY, 0 },	       { "rw", 0, MS_RDONLY },
-	{ "nosuid", MS_NOSUID, 0 },    { "suid", 0, MS_NOSUID },
-	{ "nodev", MS_NODEV, 0 },      { "dev", 0, MS_NODEV },
-	{ "noexec", MS_NOEXEC, 0 },    { "exec", 0, MS_NOEXEC },
-	{ "sync", MS_SYNCHRONOUS, 0 }, { "async", 0, MS_SYNCHRONOUS },
-	{ "noatime", MS_NOATIME, 0 },  { "relatime", MS_RELATIME, 0 },
+	{ "ro", MS_RDONLY, 0 },
+	{ "rw", 0, MS_RDONLY },
+	{ "nosuid", MS_NOSUID, 0 },
+	{ "suid", 0, MS_NOSUID },
+	{ "nodev", MS_NODEV, 0 },
+	{ "dev", 0, MS_NODEV },
+	{ "noexec", MS_NOEXEC, 0 },
+	{ "exec", 0, MS_NOEXEC },
+	{ "sync", MS_SYNCHRONOUS, 0 },
+	{ "async", 0, MS_SYNCHRONOUS },
+	{ "noatime", MS_NOATIME, 0 },
+	{ "relatime", MS_RELATIME, 0 },
 	{ "nodiratime", MS_NODIRATIME, 0 },
 };
 
@@ -59,8 +65,8 @@ static int mount_fs(const Grpc__Storage *s, const char *fstype, struct error *er
 	_cleanup_free_ char *data = split_options(s->options, s->n_options, &flags);
 
 	if (mount(s->source, s->mount_point, fstype, flags, data) < 0)
-		return error_errno(err, "mount %s %s on %s (%s)", fstype, s->source,
-				   s->mount_point, data);
+		return error_errno(
+		        err, "mount %s %s on %s (%s)", fstype, s->source, s->mount_point, data);
 	return 0;
 }
 
@@ -73,7 +79,7 @@ static int mount_ephemeral(const Grpc__Storage *s, struct error *err)
 {
 	if (strcmp(s->fstype, "tmpfs") != 0 && strcmp(s->fstype, "hugetlbfs") != 0)
 		return error_set(err, CODE_INVALID_ARGUMENT,
-				 "ephemeral storage of type \"%.32s\" is not supported", s->fstype);
+		        "ephemeral storage of type \"%.32s\" is not supported", s->fstype);
 	return mount_fs(s, s->fstype, err);
 }
 
@@ -102,7 +108,7 @@ static int apply_fs_group(const Grpc__Storage *s, struct error *err)
 	if (!s->fs_group)
 		return 0;
 	if (chown(s->mount_point, (uid_t)-1, s->fs_group->group_id) < 0 ||
-	    chmod(s->mount_point, 02775) < 0)
+	        chmod(s->mount_point, 02775) < 0)
 		return error_errno(err, "fs group of %s", s->mount_point);
 	return 0;
 }
@@ -125,9 +131,9 @@ static int mount_one(const Grpc__Storage *s, int list_fd, struct error *err)
 	int r;
 
 	if (s->mount_point[0] != '/' || strstr(s->mount_point, "/../") ||
-	    strchr(s->mount_point, '\n'))
+	        strchr(s->mount_point, '\n'))
 		return error_set(err, CODE_INVALID_ARGUMENT, "mount point \"%.128s\" is not valid",
-				 s->mount_point);
+		        s->mount_point);
 	if (pread(list_fd, list, sizeof(list) - 1, 0) < 0)
 		return error_errno(err, "read %s", STORAGE_LIST);
 	if (listed(list, s->mount_point))
@@ -148,8 +154,8 @@ static int mount_one(const Grpc__Storage *s, int list_fd, struct error *err)
 			return error_errno(err, "write %s", STORAGE_LIST);
 		return 0;
 	}
-	return error_set(err, CODE_INVALID_ARGUMENT, "storage driver \"%.32s\" is not supported",
-			 s->driver);
+	return error_set(
+	        err, CODE_INVALID_ARGUMENT, "storage driver \"%.32s\" is not supported", s->driver);
 }
 
 int storage_mount_all(Grpc__Storage *const *storages, size_t n, struct error *err)

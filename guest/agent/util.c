@@ -32,8 +32,8 @@ int error_errno(struct error *err, const char *fmt, ...)
 	n = vsnprintf(err->text, sizeof(err->text), fmt, ap);
 	va_end(ap);
 	if (n >= 0 && (size_t)n < sizeof(err->text))
-		(void)snprintf(err->text + n, sizeof(err->text) - (size_t)n, ": %s",
-			       strerror(saved));
+		(void)snprintf(
+		        err->text + n, sizeof(err->text) - (size_t)n, ": %s", strerror(saved));
 	return -1;
 }
 

@@ -12,11 +12,11 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+#define ARRAY_SIZE(a)                   (sizeof(a) / sizeof((a)[0]))
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
-#define _printf_(fmt, first) __attribute__((format(printf, fmt, first)))
-#define _cleanup_free_ __attribute__((cleanup(free_pointer)))
-#define _cleanup_close_ __attribute__((cleanup(close_fd)))
+#define _printf_(fmt, first)            __attribute__((format(printf, fmt, first)))
+#define _cleanup_free_                  __attribute__((cleanup(free_pointer)))
+#define _cleanup_close_                 __attribute__((cleanup(close_fd)))
 
 /* Status codes of ttRPC (google.rpc.Code); 0 is success. */
 enum code {
@@ -39,7 +39,8 @@ struct error {
 	char text[512];
 };
 
-/* Fill *err and return -1. error_errno() appends ": " and the text of errno; its code is INTERNAL. */
+/* Fill *err and return -1. error_errno() appends ": " and the text of errno; its code is INTERNAL.
+ */
 int error_set(struct error *err, enum code code, const char *fmt, ...) _printf_(3, 4);
 int error_errno(struct error *err, const char *fmt, ...) _printf_(2, 3);
 

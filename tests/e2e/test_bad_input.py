@@ -150,10 +150,10 @@ def a_rootfs_whose_layer_is_gone(ctx):
         refused(hand, "lower", rootfs=mounts)
 
 
-@each(["/etc", "/", "/proc/1/root", f"{'x' * 200}/../../etc"], vm=True)
+@each(["/etc", "/", "/proc/1/root", "/var/tmp/../../etc", "relative"], vm=True)
 def a_rootfs_from_elsewhere_on_the_host(ctx, source):
     with hand_made(ctx) as hand:
-        refused(hand, "rootfs_prefix", rootfs=[("bind", source, ["rbind", "rw"])])
+        refused(hand, "rootfs_prefix|absolute path", rootfs=[("bind", source, ["rbind", "rw"])])
 
 
 @test(vm=True)
@@ -211,8 +211,9 @@ def a_stream_of_an_unknown_scheme(ctx):
 @each([("qemu", "/no/such/qemu"), ("virtiofsd", "/no/such/virtiofsd"), ("kernel", "/no/such/kernel"),
        ("initrd", "/no/such/initrd")], vm=True)
 def not_installed(ctx, key, path):
+    # Beside the kernel is its command line, which may be missed first.
     with hand_made(ctx, **{key: path}) as hand:
-        refused(hand, path)
+        refused(hand, path if key != "kernel" else "/no/such/")
 
 
 @each([("colour", "red", "colour"), ("memory_mib", "lots", "memory_mib"), ("accel", "magic", "accel")],

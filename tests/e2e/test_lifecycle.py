@@ -64,11 +64,12 @@ def detached_then_listed_killed_removed(ctx):
 @test()
 def sigterm_reaches_the_process(ctx):
     c, cid = ctx.containerd, ctx.new_id()
-    c.run_detached(image.BUSYBOX, cid, "sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.1; done")
+    child = c.popen(image.BUSYBOX, cid, "sh", "-c",
+                    "trap 'exit 9' TERM; echo ready; while :; do sleep 0.1; done", options=("--rm",))
+    check_equal(child.stdout.readline(), b"ready\n")
     c.task_kill(cid, "SIGTERM")
-    c.wait_stopped(cid)
-    check_equal(c.task_rm_status(cid), 9)
-    c.ctr("container", "rm", cid)
+    _, err = child.communicate(timeout=30)
+    check_equal(child.returncode, 9, err)
 
 
 @test()

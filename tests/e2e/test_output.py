@@ -5,8 +5,9 @@ import os
 import time
 
 from lib import image
-from lib.runner import check_equal, test
+from lib.runner import Skip, check_equal, test
 from lib.shim import HandMade
+from lib.ttrpc import RpcError
 
 MIB = 1 << 20
 
@@ -87,7 +88,13 @@ def input_reaches_its_end(ctx):
         task.start(hand.id)
         with open(stdin, "wb") as f:
             f.write(b"x" * 12345)
-        task.close_io(hand.id)
+        try:
+            task.close_io(hand.id)
+        except RpcError as e:
+            hand.delete()
+            if e.name == "Unimplemented":
+                raise Skip("the shim does not serve CloseIO") from None
+            raise
         check_equal(task.wait(hand.id), 0, "wc ends at the end of its input")
         check_equal(os.read(reader, 100), b"12345\n")
         task.delete(hand.id)

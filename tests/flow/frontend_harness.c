@@ -283,6 +283,7 @@ static void note(struct fx *fx, const struct ipc_packet *packet)
 
 static void serve(struct fx *fx, enum peer_nr p)
 {
+	static const struct rule nobody_there = { "", ACT_FAIL, ECONNREFUSED, "nobody there", 0 };
 	struct ipc_packet packet;
 	struct error err = ERROR_INIT, failure = ERROR_INIT;
 	const struct rule *rule;
@@ -301,7 +302,7 @@ static void serve(struct fx *fx, enum peer_nr p)
 	note(fx, &packet);
 	rule = find_rule(fx, what);
 	if (strcmp(what, "mountd.open_events") == 0 && fx->events_dead)
-		rule = &(struct rule){ .action = ACT_FAIL, .code = ECONNREFUSED, .text = "nobody there" };
+		rule = &nobody_there;
 	switch (rule->action) {
 	case ACT_OK:
 		send_reply(fx, p, &packet.hdr);
@@ -330,10 +331,12 @@ static void serve_ctl(struct fx *fx)
 	struct ctl_msg msg;
 	int r = ctl_recv(fx->fd[P_CTL], MSG_DONTWAIT, &msg);
 
-	if (r == 0)
-		fd_close(&fx->fd[P_CTL]);
-	if (r <= 0)
+	if (r == -EAGAIN)
 		return;
+	if (r <= 0) {
+		fd_close(&fx->fd[P_CTL]);
+		return;
+	}
 	if (msg.type == CTL_KILL_VM) {
 		append(fx->trace, sizeof(fx->trace), "ctl.kill_vm ");
 		fx->kill_vm = true;
@@ -399,9 +402,9 @@ static void serve_events(struct fx *fx)
 	ssize_t n = recv(fx->events, fx->event_buf + fx->event_len,
 		sizeof(fx->event_buf) - fx->event_len, MSG_DONTWAIT);
 
-	if (n < 0)
+	if (n < 0 && errno == EAGAIN)
 		return;
-	if (n == 0) {
+	if (n <= 0) {
 		fd_close(&fx->events);
 		return;
 	}

@@ -143,6 +143,7 @@ class Vm:
         self.cmdline = open(os.path.join(image, "cmdline")).read().strip() + cmdline_extra
         self.console = b""
         self.calls, self.next_stream, self.lock = {}, 1, threading.Lock()
+        self.hold = threading.Lock()  # while it is held no answer is taken
         self.qemu = self.virtiofsd = None
         self.hello_s = None
 
@@ -228,6 +229,8 @@ class Vm:
     def _read_answers(self):
         try:
             while True:
+                with self.hold:
+                    pass
                 length, stream, kind, flags = struct.unpack(">IIBB", self._exact(10))
                 data = self._exact(length)
                 assert (kind, flags) == (2, 0), (kind, flags)

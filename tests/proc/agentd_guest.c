@@ -238,7 +238,7 @@ static void serve_read(struct honest *g, int which, size_t max)
 static void serve(struct honest *g, struct guest_request *r)
 {
 	if (strcmp(r->method, "ReadStdout") == 0 || strcmp(r->method, "ReadStderr") == 0) {
-		int which = r->method[7] == 'r';
+		int which = strcmp(r->method, "ReadStderr") == 0;
 
 		CHECK_INT(g->reading[which], 0);
 		g->reading[which] = r->stream;

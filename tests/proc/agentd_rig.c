@@ -34,7 +34,7 @@ static void pair(const struct ipc_channel *def, int *asker, int *other)
 
 void rig_up(struct rig *r)
 {
-	int ctl[2], log[2], frontend, mountd, vmmd;
+	int ctl[2], log[2], frontend[2], mountd, vmmd;
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC), nothing = void_start();
 	char uid[32];
 	const char *args[] = { uid, "sandbox=" RIG_SANDBOX, NULL };
@@ -43,16 +43,18 @@ void rig_up(struct rig *r)
 	*r = (struct rig){ .agent = -1, .console = -1 };
 	test_pair(ctl);
 	CHECK(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, log) == 0);
-	pair(&ipc_frontend_agentd, &r->s.channel, &frontend);
+	/* One that takes fds, to see that agentd does not. */
+	test_pair(frontend);
 	pair(&ipc_mountd_agentd, &r->mountd, &mountd);
 	pair(&ipc_vmmd_agentd, &r->vmmd, &vmmd);
 
 	struct test_fd fds[] = {
 		{ 0, null }, { 1, null }, { 2, log[1] }, { FD_CTL, ctl[1] },
-		{ AGENTD_FD_FRONTEND, frontend }, { AGENTD_FD_MOUNTD, mountd },
+		{ AGENTD_FD_FRONTEND, frontend[1] }, { AGENTD_FD_MOUNTD, mountd },
 		{ AGENTD_FD_VMMD, vmmd }, { AGENTD_FD_VOID, nothing }, { -1, -1 },
 	};
 	r->s.pid = test_spawn("bulkhead-agentd", args, fds);
+	r->s.channel = frontend[0];
 	r->s.ctl = ctl[0];
 	r->s.log = log[0];
 	for (size_t i = 1; fds[i].target >= 0; i++)
@@ -157,6 +159,18 @@ void *rig_expect_event(struct rig *r, uint16_t type)
 	m = ipc_decode(&p, &err);
 	CHECK(m);
 	return m;
+}
+
+uint32_t rig_expect_any_error(struct rig *r, int code)
+{
+	struct error err = { .msg = "" };
+	struct ipc_packet p;
+
+	next(r, &p);
+	CHECK_INT(p.hdr.kind, IPC_ERROR);
+	CHECK_INT(ipc_decode_error(&p, &err), 0);
+	CHECK_INT(err.code, code);
+	return p.hdr.seq;
 }
 
 void rig_expect_silence(struct rig *r, int ms)

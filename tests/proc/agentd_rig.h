@@ -32,6 +32,9 @@ void rig_expect_reply(struct rig *r, uint16_t type, uint32_t seq);
 /* ... is the error to seq; its sentence. */
 const char *rig_expect_error(struct rig *r, uint16_t type, uint32_t seq, int code);
 
+/* ... is an error; to which number? */
+uint32_t rig_expect_any_error(struct rig *r, int code);
+
 /* ... is this event; ipc_free() it. */
 void *rig_expect_event(struct rig *r, uint16_t type);
 

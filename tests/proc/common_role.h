@@ -22,7 +22,7 @@ struct started {
 /* Skips the test where it is not root with the capabilities of root. */
 void need_root(void);
 
-/* A pidfd of a process that lives in empty namespaces with an empty read-only root. Killed with the test. */
+/* A pidfd of a process that lives in a void (tests/lib/void.h). */
 int void_start(void);
 
 /*

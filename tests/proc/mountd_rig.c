@@ -9,12 +9,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FORMAT(buf, fmt)                                                                           \
-	do {                                                                                       \
-		va_list ap;                                                                        \
-		va_start(ap, fmt);                                                                 \
-		vsnprintf(buf, sizeof(buf), fmt, ap);                                              \
-		va_end(ap);                                                                        \
+#define FORMAT(buf, fmt)                              \
+	do {                                          \
+		va_list ap;                           \
+		va_start(ap, fmt);                    \
+		vsnprintf(buf, sizeof(buf), fmt, ap); \
+		va_end(ap);                           \
 	} while (0)
 
 void make_dir(const char *fmt, ...)
@@ -123,10 +123,17 @@ struct rig rig_start(const char *const *more)
 	CHECK_INT(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, log), 0);
 
 	struct test_fd fds[] = {
-		{ 0, null }, { 1, null }, { 2, log[1] }, { FD_CTL, ctl[1] },
-		{ MOUNTD_FD_FRONTEND, frontend[1] }, { MOUNTD_FD_VMMD, vmmd[1] },
-		{ MOUNTD_FD_AGENTD, agentd[1] }, { MOUNTD_FD_SLOT, slot[1] },
-		{ MOUNTD_FD_BUNDLE, bundle }, { MOUNTD_FD_VOID, r.nothing }, { -1, -1 },
+		{ 0, null },
+		{ 1, null },
+		{ 2, log[1] },
+		{ FD_CTL, ctl[1] },
+		{ MOUNTD_FD_FRONTEND, frontend[1] },
+		{ MOUNTD_FD_VMMD, vmmd[1] },
+		{ MOUNTD_FD_AGENTD, agentd[1] },
+		{ MOUNTD_FD_SLOT, slot[1] },
+		{ MOUNTD_FD_BUNDLE, bundle },
+		{ MOUNTD_FD_VOID, r.nothing },
+		{ -1, -1 },
 	};
 	r.role = (struct started){
 		.pid = test_spawn("bulkhead-mountd", args, fds),
@@ -220,8 +227,8 @@ int add(struct rig *r, unsigned index, const char *bundle, const char *type, con
 	return code;
 }
 
-int add_overlay(struct rig *r, unsigned index, unsigned top, const unsigned *below,
-	struct error *err)
+int add_overlay(
+	struct rig *r, unsigned index, unsigned top, const unsigned *below, struct error *err)
 {
 	char upper[64], work[64], lower[8192] = "lowerdir=";
 	const char *options[] = { "index=off", work, upper, lower, NULL };
@@ -229,8 +236,8 @@ int add_overlay(struct rig *r, unsigned index, unsigned top, const unsigned *bel
 	snprintf(upper, sizeof(upper), "upperdir=/mnt/snap/%u/fs", top);
 	snprintf(work, sizeof(work), "workdir=/mnt/snap/%u/work", top);
 	for (size_t i = 0; below[i]; i++)
-		snprintf(lower + strlen(lower), sizeof(lower) - strlen(lower),
-			"%s/mnt/snap/%u/fs", i ? ":" : "", below[i]);
+		snprintf(lower + strlen(lower), sizeof(lower) - strlen(lower), "%s/mnt/snap/%u/fs",
+			i ? ":" : "", below[i]);
 	return add(r, index, "", "overlay", "overlay", options, err);
 }
 

@@ -20,7 +20,8 @@
 
 struct rig {
 	struct started role; /* its channel is the frontend's */
-	int agentd, vmmd, slot; /* our ends; slot: SLOT_FD_JOB's counterpart, for a slot to be given */
+	int agentd, vmmd; /* our ends */
+	int slot;	  /* the same; may be given to a real slot as SLOT_FD_JOB */
 	int nothing; /* pidfd of the void */
 };
 

@@ -1,5 +1,7 @@
-bulkhead_test(test_vmmd_launch proc
-	SOURCES ${CMAKE_CURRENT_LIST_DIR}/vmmd_launch.c ${CMAKE_CURRENT_LIST_DIR}/vmmd_rig.c
-	LINK bulkhead_ipc bulkhead_test
-	TIMEOUT 240)
-add_dependencies(test_vmmd_launch bulkhead-vmmd bulkhead-slot)
+foreach(part launch hostile)
+	bulkhead_test(test_vmmd_${part} proc
+		SOURCES ${CMAKE_CURRENT_LIST_DIR}/vmmd_${part}.c ${CMAKE_CURRENT_LIST_DIR}/vmmd_rig.c
+		LINK bulkhead_ipc bulkhead_test
+		TIMEOUT 300)
+	add_dependencies(test_vmmd_${part} bulkhead-vmmd bulkhead-slot)
+endforeach()

@@ -27,9 +27,11 @@ static int null_fd(void)
 	return open("/dev/null", O_RDWR | O_CLOEXEC);
 }
 
-/* An empty read-only root in namespaces of its own. */
+/* An empty read-only root in namespaces of its own. Holds no fd: the ends of channels must end. */
 static _Noreturn void live_in_void(int ready)
 {
+	if (dup2(ready, 3) < 0 || close_range(4, ~0U, 0) < 0)
+		_exit(1);
 	if (unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET) == 0 &&
 		mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
 		mount("void", "/mnt", "tmpfs", READ_ONLY & ~MS_RDONLY,
@@ -37,7 +39,7 @@ static _Noreturn void live_in_void(int ready)
 		chdir("/mnt") == 0 && syscall(SYS_pivot_root, ".", ".") == 0 &&
 		umount2(".", MNT_DETACH) == 0 && chdir("/") == 0 &&
 		mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | READ_ONLY, NULL) == 0)
-		if (write(ready, "", 1) == 1)
+		if (write(3, "", 1) == 1)
 			for (;;)
 				pause();
 	_exit(1);

@@ -20,3 +20,16 @@ foreach(part alloc ctl serve)
 endforeach()
 bulkhead_test(test_ipc_channel unit SOURCES ${unit}/test_ipc_channel.c ${unit}/common_kinds.c
 	LINK bulkhead_test bulkhead_ipc)
+
+foreach(helper netd persistd)
+	bulkhead_test(test_unit_${helper} unit SOURCES ${unit}/test_${helper}.c
+		LINK bulkhead_test ${helper}_core)
+endforeach()
+
+find_package(Python3 COMPONENTS Interpreter)
+if(Python3_FOUND)
+	add_test(NAME unit/proto_recursion
+		COMMAND ${Python3_EXECUTABLE} ${unit}/common_proto_recursion.py ${CMAKE_SOURCE_DIR}
+			${CMAKE_CURRENT_BINARY_DIR})
+	set_tests_properties(unit/proto_recursion PROPERTIES LABELS unit)
+endif()

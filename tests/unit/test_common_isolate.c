@@ -9,7 +9,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -21,6 +20,7 @@
 #include "common/isolate.h"
 #include "common/landlock.h"
 #include "tests/lib/test.h"
+#include "tests/lib/void.h"
 
 #define UID 2000000200U
 
@@ -30,38 +30,7 @@ static void need_root(void)
 		test_skip("needs root");
 }
 
-static int make_void(void)
-{
-	if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0 ||
-		mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-		mount("void", "/tmp", "tmpfs", 0, "size=4k,nr_inodes=2,mode=0555") < 0 ||
-		chdir("/tmp") < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
-		umount2(".", MNT_DETACH) < 0)
-		return -errno;
-	return mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL);
-}
-
 static pid_t void_pid;
-
-static int void_start(void)
-{
-	int ready[2];
-	char c;
-
-	CHECK(pipe2(ready, O_CLOEXEC) == 0);
-	void_pid = fork();
-	if (void_pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (make_void() < 0 || write(ready[1], "x", 1) != 1)
-			_exit(1);
-		for (;;)
-			pause();
-	}
-	close(ready[1]);
-	CHECK_INT(read(ready[0], &c, 1), 1);
-	close(ready[0]);
-	return (int)syscall(SYS_pidfd_open, void_pid, 0);
-}
 
 #define ALL_NAMESPACES (CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
 
@@ -236,7 +205,7 @@ TEST(a_role_without_capabilities)
 
 	need_root();
 	CHECK(setgroups(2, groups) == 0); /* to be lost */
-	iso = usual(void_start());
+	iso = usual(test_void(&void_pid));
 	c = isolated(&iso, &err);
 	if (err.code)
 		test_fail(__FILE__, __LINE__, "%s", err.msg);
@@ -348,10 +317,28 @@ TEST(what_is_left_without_the_filter)
 	struct isolation iso;
 
 	need_root();
-	iso = usual(void_start());
+	iso = usual(test_void(&void_pid));
 	iso.policy = NULL;
 	CHECK_INT(status_after(&iso, act_inside), 0);
 	close(iso.void_pidfd);
+}
+
+/* Where nothing else of it happens to set these: uid 0 as before, no Landlock, no filter. */
+static void act_plain(void)
+{
+	want(prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0, 1);
+	want(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1, 2);
+	want(prctl(PR_CAPBSET_READ, CAP_SYS_ADMIN, 0, 0, 0) == 0, 3);
+	want(access("/proc/1", F_OK) == 0, 4); /* no void was joined */
+}
+
+TEST(uid_0_is_shut_in_too)
+{
+	const struct isolation iso = { .name = "isolated", .first_free_fd = FIRST_FREE,
+		.void_pidfd = -1, .uid = 0, .nofile = 100 };
+
+	need_root();
+	CHECK_INT(status_after(&iso, act_plain), 0);
 }
 
 static void act_refused(void)
@@ -377,7 +364,7 @@ TEST(the_filter_kills)
 	int status;
 
 	need_root();
-	iso = usual(void_start());
+	iso = usual(test_void(&void_pid));
 	status = status_after(&iso, act_refused);
 	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
 #ifndef __SANITIZE_ADDRESS__
@@ -419,7 +406,7 @@ TEST(landlock_lets_one_directory_be_written)
 	CHECK(mkdtemp(path));
 	CHECK(chown(path, UID, UID) == 0);
 	landlock_dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	iso = usual(void_start());
+	iso = usual(test_void(&void_pid));
 	iso.policy = NULL;
 	iso.may_write_files = true;
 	iso.landlock_dir = landlock_dir;
@@ -448,7 +435,7 @@ TEST(each_stage_fails_closed)
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
 	need_root();
-	good = usual(void_start());
+	good = usual(test_void(&void_pid));
 
 	iso = good;
 	iso.void_pidfd = null;
@@ -480,7 +467,7 @@ static void fails_without(int cap, const char *why)
 {
 	struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct d[2];
-	int pidfd = void_start();
+	int pidfd = test_void(&void_pid);
 	pid_t pid = fork();
 	int status;
 

@@ -55,8 +55,8 @@ static void with_prefix(struct prefixes *p, char *dir)
 	CHECK_INT(p->item[1].fd, -1);
 }
 
-static int open_beneath(const struct prefixes *p, const char *dir, const char *rest,
-	struct error *err)
+static int open_beneath(
+	const struct prefixes *p, const char *dir, const char *rest, struct error *err)
 {
 	char path[256];
 	int fd;
@@ -114,7 +114,8 @@ TEST(a_prefix_must_be_normal)
 	CHECK_CONTAINS(err.msg, "stdio_prefixes 'relative'");
 }
 
-static int plan_of(struct rootfs_plan *plan, const char *type, const char **options, struct error *err)
+static int plan_of(
+	struct rootfs_plan *plan, const char *type, const char **options, struct error *err)
 {
 	struct rootfs_mount m = { .type = type, .source = "/src", .options = (char **)options };
 
@@ -197,7 +198,8 @@ static int plan_with_layers(unsigned n, struct rootfs_plan *plan, struct error *
 	const char *options[] = { text, NULL };
 
 	for (unsigned i = 0; i < n; i++)
-		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s/%u", i ? ":" : "", i);
+		snprintf(
+			text + strlen(text), sizeof(text) - strlen(text), "%s/%u", i ? ":" : "", i);
 	return plan_of(plan, "overlay", options, err);
 }
 
@@ -301,9 +303,10 @@ TEST(config_json)
 
 TEST(config_json_refusals)
 {
-	static const char *const bad[] = { "", " ", "{", "[]", "7", "null", "{}", "{} {}", "{\"root\":7}",
-		"{\"root\":{}}", "{\"root\":{\"path\":7}}", "{\"root\":{\"path\":\"\"}}",
-		"{\"root\":{\"path\":\"a\\u0000b\"}}", "{\"root\":{\"path\":\"rootfs\"}}x" };
+	static const char *const bad[] = { "", " ", "{", "[]", "7", "null", "{}", "{} {}",
+		"{\"root\":7}", "{\"root\":{}}", "{\"root\":{\"path\":7}}",
+		"{\"root\":{\"path\":\"\"}}", "{\"root\":{\"path\":\"a\\u0000b\"}}",
+		"{\"root\":{\"path\":\"rootfs\"}}x" };
 	char deep[256] = "";
 	struct spec spec;
 
@@ -323,9 +326,10 @@ TEST(config_json_types_that_do_not_fit_are_absent)
 	struct error err = ERROR_INIT;
 	struct spec spec;
 
-	CHECK_INT(spec_of("{\"root\":{\"path\":\"rootfs\",\"readonly\":\"true\"},\"annotations\":[],"
-			  "\"process\":null,\"mounts\":{}}",
-			  &spec, &err),
+	CHECK_INT(
+		spec_of("{\"root\":{\"path\":\"rootfs\",\"readonly\":\"true\"},\"annotations\":[],"
+			"\"process\":null,\"mounts\":{}}",
+			&spec, &err),
 		0);
 	CHECK(!spec.readonly && !spec.sandbox_id && !spec.cwd);
 	CHECK_INT(spec_n_mounts(&spec), 0);

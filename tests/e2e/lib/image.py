@@ -51,7 +51,7 @@ class Layer:
 def busybox_path():
     for path in ("/bin/busybox", "/usr/bin/busybox"):
         if os.path.exists(path):
-            return path
+            return os.path.realpath(path)
     raise AssertionError("busybox is not installed (package busybox-static)")
 
 

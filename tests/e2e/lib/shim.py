@@ -9,6 +9,14 @@ from . import image, lab, ttrpc
 from .proc import run
 
 
+def run_delete(containerd, cid):
+    """`delete` of an id whose bundle containerd has removed already."""
+    bundle = containerd.bundle(cid)
+    return run([containerd.shim_path, "-namespace", containerd.namespace, "-address", containerd.socket,
+                "-publish-binary", "/usr/bin/containerd", "-id", cid, "-bundle", bundle, "delete"],
+               deadline=10, cwd="/")
+
+
 class HandMade:
     """One container's bundle and the shim that serves it."""
 

@@ -1,0 +1,730 @@
+/* Peers of bulkhead-vmmd and bulkhead-slot that break the rules; QEMU is played by the test. */
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ipc/fds.h"
+#include "ipc/mountd.pb-c.h"
+#include "ipc/role.h"
+#include "ipc/slot.pb-c.h"
+#include "tests/proc/vmmd_rig.h"
+
+#define QEMU	 "/usr/bin/qemu-system-x86_64"
+#define GREETING "{\"QMP\": {\"version\": {}, \"capabilities\": []}}\r\n"
+#define QMP_FD	 10
+
+static void need_root(void)
+{
+	if (geteuid() != 0)
+		test_skip("needs root");
+}
+
+static void expect_exit(int *pid, int status)
+{
+	int got = test_wait(*pid, 5000);
+
+	*pid = 0;
+	CHECK(WIFEXITED(got));
+	CHECK_INT(WEXITSTATUS(got), status);
+}
+
+/* ---- a QEMU of ours behind vmmd ---- */
+
+struct fake {
+	struct rig rig;
+	int job;     /* the slot's end of its channel */
+	int fds[64]; /* what vmmd has sent, by number */
+	unsigned n_args;
+};
+
+static void fake_start(struct fake *f)
+{
+	int job[2];
+
+	need_root();
+	*f = (struct fake){ .rig = { .seq = 1 } };
+	memset(f->fds, -1, sizeof(f->fds));
+	test_pair(job);
+	rig_void(&f->rig);
+	rig_start_vmmd(&f->rig, job[1], "quiet");
+	rig_lock(f->rig.vmmd_ctl);
+	f->job = job[0];
+}
+
+static void fake_done(struct fake *f)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(f->fds); i++)
+		if (f->fds[i] >= 0)
+			close(f->fds[i]);
+	if (f->job >= 0)
+		close(f->job);
+	rig_done(&f->rig);
+}
+
+static void ask_launch(struct fake *f)
+{
+	Ipc__VmmdLaunch msg = IPC__VMMD_LAUNCH__INIT;
+
+	msg.vcpus = 1;
+	msg.memory_mib = 64;
+	rig_ask(&f->rig, VMMD_LAUNCH, &msg.base);
+}
+
+/* Takes the job as the slot would, then "becomes QEMU": the channel closes. */
+static void fake_exec(struct fake *f)
+{
+	struct ipc_packet p;
+	struct error err = ERROR_INIT;
+
+	for (;;) {
+		if (channel_recv(f->job, &ipc_slot, 0, &p, &err) != 1)
+			test_fail(__FILE__, __LINE__, "job: %s", err.msg);
+		if (p.hdr.type == SLOT_EXEC)
+			break;
+		if (p.hdr.type == SLOT_ARG) {
+			f->n_args++;
+		} else {
+			Ipc__SlotFd *msg = (Ipc__SlotFd *)ipc_decode(&p, &err);
+
+			CHECK(msg && msg->target < ARRAY_SIZE(f->fds));
+			CHECK(f->fds[msg->target] < 0);
+			f->fds[msg->target] = fdlist_steal(&p.fds, 0);
+			ipc_free(&msg->base);
+		}
+	}
+	close(f->job);
+	f->job = -1;
+}
+
+static void say(struct fake *f, const char *text)
+{
+	size_t len = strlen(text);
+
+	CHECK_INT(send(f->fds[QMP_FD], text, len, MSG_NOSIGNAL), len);
+}
+
+/* Reads one command of vmmd and returns its id. */
+static int hear(struct fake *f, const char *command)
+{
+	struct pollfd pfd = { .fd = f->fds[QMP_FD], .events = POLLIN };
+	char line[256];
+	const char *id;
+	ssize_t n;
+
+	CHECK_INT(poll(&pfd, 1, 5000), 1);
+	n = read(f->fds[QMP_FD], line, sizeof(line) - 1);
+	CHECK(n > 0 && line[n - 1] == '\n');
+	line[n] = '\0';
+	CHECK_CONTAINS(line, command);
+	id = strstr(line, "\"id\":");
+	CHECK(id);
+	return atoi(id + 5);
+}
+
+static void answer(struct fake *f, int id)
+{
+	char line[64];
+
+	snprintf(line, sizeof(line), "{\"return\": {}, \"id\": %d}\r\n", id);
+	say(f, line);
+}
+
+/* Up to a LAUNCH that has succeeded. */
+static void fake_launch(struct fake *f)
+{
+	struct ipc_packet p;
+
+	fake_start(f);
+	ask_launch(f);
+	fake_exec(f);
+	say(f, GREETING);
+	answer(f, hear(f, "qmp_capabilities"));
+	CHECK_INT(rig_next(&f->rig, &p), 1);
+	CHECK_INT(p.hdr.kind, IPC_REPLY);
+	close(rig_take_fd(f->rig.agentd, &ipc_vmmd_agentd, VMMD_AGENTD_STREAM));
+	close(rig_take_fd(f->rig.agentd, &ipc_vmmd_agentd, VMMD_AGENTD_CONSOLE));
+}
+
+static void expect_launch_error(struct fake *f, const char *text)
+{
+	struct error err = ERROR_INIT;
+	struct ipc_packet p;
+
+	CHECK_INT(rig_next(&f->rig, &p), 1);
+	CHECK_INT(ipc_decode_error(&p, &err), 0);
+	CHECK_CONTAINS(err.msg, text);
+}
+
+static void expect_kill(struct fake *f)
+{
+	struct pollfd pfd = { .fd = f->rig.vmmd_ctl, .events = POLLIN };
+	struct ctl_msg msg;
+
+	if (f->rig.kill_asked)
+		return;
+	CHECK_INT(poll(&pfd, 1, 5000), 1);
+	CHECK_INT(ctl_recv(f->rig.vmmd_ctl, 0, &msg), 1);
+	CHECK_INT(msg.type, CTL_KILL_VM);
+}
+
+static void qemu_ends(struct fake *f, int status)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(f->fds); i++)
+		if (f->fds[i] >= 0)
+			close(f->fds[i]);
+	memset(f->fds, -1, sizeof(f->fds));
+	CHECK_INT(ctl_send(f->rig.vmmd_ctl, CTL_CHILD_EXIT, ROLE_QEMU, status, NULL), 0);
+}
+
+static void ask_stop(struct fake *f)
+{
+	Ipc__VmmdStop msg = IPC__VMMD_STOP__INIT;
+
+	rig_ask(&f->rig, VMMD_STOP, &msg.base);
+}
+
+/* ---- QEMU against vmmd ---- */
+
+TEST(line_without_end)
+{
+	struct fake f;
+	static char block[65536];
+	size_t sent = 0;
+
+	fake_start(&f);
+	ask_launch(&f);
+	fake_exec(&f);
+	memset(block, 'x', sizeof(block));
+	while (send(f.fds[QMP_FD], block, sizeof(block), MSG_NOSIGNAL) > 0)
+		sent += sizeof(block);
+	CHECK(sent < 4 * 1024 * 1024);
+	expect_launch_error(&f, "launch: QEMU is lost before QMP answered (QMP: a line longer than "
+				"1048576 bytes)");
+	expect_kill(&f);
+	fake_done(&f);
+}
+
+TEST(deep_json)
+{
+	struct fake f;
+	char deep[4096];
+
+	fake_start(&f);
+	ask_launch(&f);
+	fake_exec(&f);
+	memset(deep, '[', sizeof(deep));
+	deep[sizeof(deep) - 2] = '\n';
+	deep[sizeof(deep) - 1] = '\0';
+	say(&f, deep);
+	expect_launch_error(&f, "nesting too deep");
+	expect_kill(&f);
+	fake_done(&f);
+}
+
+TEST(no_greeting)
+{
+	struct fake f;
+
+	fake_start(&f);
+	ask_launch(&f);
+	fake_exec(&f);
+	say(&f, "{\"event\": \"RESUME\"}\n");
+	expect_launch_error(&f, "something else than a greeting");
+	fake_done(&f);
+}
+
+TEST(silence)
+{
+	struct fake f;
+
+	fake_start(&f);
+	ask_launch(&f);
+	fake_exec(&f);
+	CHECK_INT(write(f.fds[2], "waiting for \x1bgodot\n", 19), 19);
+	expect_launch_error(&f, "launch: QMP does not answer within 10 s: waiting for ?godot");
+	expect_kill(&f);
+	fake_done(&f);
+}
+
+TEST(end_before_the_greeting)
+{
+	struct fake f;
+
+	fake_start(&f);
+	ask_launch(&f);
+	fake_exec(&f);
+	CHECK_INT(write(f.fds[2], "first\nlast words", 16), 16);
+	qemu_ends(&f, 1);
+	expect_launch_error(&f,
+		"launch: QEMU ended with status 1 before QMP answered: last words");
+	fake_done(&f);
+}
+
+TEST(answer_to_no_command)
+{
+	struct fake f;
+	char text[512];
+
+	fake_launch(&f);
+	say(&f, "{\"return\": {}, \"id\": 1}\r\n");
+	rig_expect_event(&f.rig, IPC__VM_EVENT__KIND__QMP_LOST, 0, text);
+	CHECK_CONTAINS(text, "an answer to no command of ours");
+	expect_kill(&f);
+	fake_done(&f);
+}
+
+TEST(answer_with_another_id)
+{
+	Ipc__VmmdCont msg = IPC__VMMD_CONT__INIT;
+	struct fake f;
+	char text[512];
+
+	fake_launch(&f);
+	rig_ask(&f.rig, VMMD_CONT, &msg.base);
+	answer(&f, hear(&f, "cont") + 1);
+	rig_expect_event(&f.rig, IPC__VM_EVENT__KIND__QMP_LOST, 0, text);
+	expect_launch_error(&f, "cont: QEMU is lost");
+	fake_done(&f);
+}
+
+TEST(error_answer_is_passed_on)
+{
+	Ipc__VmmdCont msg = IPC__VMMD_CONT__INIT;
+	struct fake f;
+	char line[256];
+
+	fake_launch(&f);
+	rig_ask(&f.rig, VMMD_CONT, &msg.base);
+	snprintf(line, sizeof(line),
+		"{\"id\": %d, \"error\": {\"class\": \"GenericError\", \"desc\": \"not\\u0007now\"}}\n",
+		hear(&f, "cont"));
+	say(&f, line);
+	expect_launch_error(&f, "cont: QEMU refuses 'cont': not?now");
+	fake_done(&f);
+}
+
+TEST(events_are_told_once)
+{
+	struct fake f;
+	struct ipc_packet p;
+	char text[512];
+
+	fake_launch(&f);
+	for (int i = 0; i < 1000; i++)
+		say(&f, "{\"event\": \"SHUTDOWN\", \"data\": {\"guest\": true}}\r\n"
+			"{\"event\": \"GUEST_PANICKED\"}\r\n"
+			"{\"event\": \"RESET\", \"data\": {\"guest\": true}}\r\n"
+			"{\"event\": \"NEVER_HEARD_OF\", \"data\": {}}\r\n");
+	rig_expect_event(&f.rig, IPC__VM_EVENT__KIND__GUEST_SHUTDOWN, 0, text);
+	rig_expect_event(&f.rig, IPC__VM_EVENT__KIND__GUEST_PANICKED, 0, text);
+	ask_stop(&f);
+	answer(&f, hear(&f, "quit"));
+	qemu_ends(&f, 0);
+	/* The answer and EXITED, in either order, and no third. */
+	CHECK_INT(rig_next(&f.rig, &p), 1);
+	CHECK_INT(rig_next(&f.rig, &p), 1);
+	close(f.job);
+	f.job = -1;
+	CHECK_INT(shutdown(f.rig.frontend, SHUT_WR), 0);
+	CHECK_INT(rig_next(&f.rig, &p), 0);
+	expect_exit(&f.rig.vmmd, 0);
+	fake_done(&f);
+}
+
+TEST(qmp_closed_by_a_qemu_that_stays)
+{
+	struct fake f;
+	char text[512];
+
+	fake_launch(&f);
+	close(f.fds[QMP_FD]);
+	f.fds[QMP_FD] = -1;
+	rig_expect_event(&f.rig, IPC__VM_EVENT__KIND__QMP_LOST, 0, text);
+	expect_kill(&f);
+	CHECK_INT(write(f.fds[2], "Killed\n", 7), 7);
+	qemu_ends(&f, 137);
+	rig_expect_event(&f.rig, IPC__VM_EVENT__KIND__EXITED, 137, text);
+	CHECK_STR(text, "Killed");
+	fake_done(&f);
+}
+
+TEST(quit_that_is_ignored)
+{
+	struct fake f;
+	struct ipc_packet p;
+
+	fake_launch(&f);
+	ask_stop(&f);
+	hear(&f, "quit");
+	expect_kill(&f);
+	qemu_ends(&f, 137);
+	CHECK_INT(rig_next(&f.rig, &p), 1);
+	if (p.hdr.kind == IPC_EVENT)
+		CHECK_INT(rig_next(&f.rig, &p), 1);
+	CHECK_INT(p.hdr.kind, IPC_REPLY);
+	fake_done(&f);
+}
+
+TEST(kill_that_does_not_help)
+{
+	struct fake f;
+	struct error err = ERROR_INIT;
+	struct ipc_packet p;
+
+	fake_launch(&f);
+	ask_stop(&f);
+	CHECK_INT(rig_next(&f.rig, &p), 1);
+	CHECK_INT(ipc_decode_error(&p, &err), 0);
+	CHECK_CONTAINS(err.msg, "stop: QEMU has not ended");
+	CHECK(f.rig.kill_asked);
+	fake_done(&f);
+}
+
+/* ---- frontend and others against vmmd ---- */
+
+static void expect_lost(struct fake *f)
+{
+	struct ipc_packet p;
+
+	CHECK_INT(rig_next(&f->rig, &p), 0);
+	expect_exit(&f->rig.vmmd, ROLE_EXIT_FAILED);
+}
+
+TEST(launch_twice)
+{
+	struct fake f;
+
+	fake_launch(&f);
+	ask_launch(&f);
+	expect_lost(&f);
+	fake_done(&f);
+}
+
+TEST(cont_before_launch)
+{
+	Ipc__VmmdCont msg = IPC__VMMD_CONT__INIT;
+	struct fake f;
+
+	fake_start(&f);
+	rig_ask(&f.rig, VMMD_CONT, &msg.base);
+	expect_lost(&f);
+	fake_done(&f);
+}
+
+TEST(launch_after_a_failed_one)
+{
+	Ipc__VmmdLaunch msg = IPC__VMMD_LAUNCH__INIT;
+	struct fake f;
+
+	fake_start(&f);
+	rig_ask(&f.rig, VMMD_LAUNCH, &msg.base);
+	expect_launch_error(&f, "launch: -smp: cpus is 0, allowed are 1 to 255");
+	ask_launch(&f);
+	expect_lost(&f);
+	fake_done(&f);
+}
+
+TEST(stop_without_a_vm)
+{
+	struct fake f;
+	struct ipc_packet p;
+
+	fake_start(&f);
+	ask_stop(&f);
+	CHECK_INT(rig_next(&f.rig, &p), 1);
+	CHECK_INT(p.hdr.kind, IPC_REPLY);
+	ask_launch(&f);
+	expect_lost(&f);
+	fake_done(&f);
+}
+
+TEST(request_with_an_fd)
+{
+	Ipc__VmmdStop msg = IPC__VMMD_STOP__INIT;
+	struct fake f;
+	int fd = STDIN_FILENO;
+
+	fake_start(&f);
+	CHECK_INT(channel_send(f.rig.frontend, &ipc_frontend_vmmd, IPC_REQUEST, VMMD_STOP, 1,
+			  &msg.base, &fd, 1, 1000, NULL),
+		0);
+	expect_lost(&f);
+	fake_done(&f);
+}
+
+TEST(unknown_type)
+{
+	Ipc__VmmdStop msg = IPC__VMMD_STOP__INIT;
+	struct fake f;
+
+	fake_start(&f);
+	rig_ask(&f.rig, 99, &msg.base);
+	expect_lost(&f);
+	fake_done(&f);
+}
+
+TEST(garbage)
+{
+	struct fake f;
+
+	fake_start(&f);
+	CHECK_INT(send(f.rig.frontend, "BKBKBKBKBKBKBKBKB", 17, 0), 17);
+	expect_lost(&f);
+	fake_done(&f);
+}
+
+TEST(share_that_is_no_socket)
+{
+	Ipc__VmmdLaunch launch = IPC__VMMD_LAUNCH__INIT;
+	Ipc__Share share = IPC__SHARE__INIT;
+	struct fake f;
+	int fd = STDIN_FILENO;
+
+	fake_start(&f);
+	CHECK_INT(channel_send(f.rig.mountd, &ipc_mountd_vmmd, IPC_EVENT, MOUNTD_VMMD_SHARE, 0,
+			  &share.base, &fd, 1, 1000, NULL),
+		0);
+	launch.vcpus = 1;
+	launch.memory_mib = 64;
+	launch.share = true;
+	rig_ask(&f.rig, VMMD_LAUNCH, &launch.base);
+	expect_launch_error(&f, "expected a connected unix stream socket");
+	fake_done(&f);
+}
+
+TEST(frontend_goes_away)
+{
+	struct fake f;
+
+	fake_start(&f);
+	close(f.rig.frontend);
+	f.rig.frontend = -1;
+	expect_exit(&f.rig.vmmd, 0);
+	fake_done(&f);
+}
+
+TEST(supervisor_goes_away)
+{
+	struct fake f;
+
+	fake_start(&f);
+	close(f.rig.vmmd_ctl);
+	f.rig.vmmd_ctl = -1;
+	expect_exit(&f.rig.vmmd, 0);
+	fake_done(&f);
+}
+
+TEST(supervisor_speaks_nonsense)
+{
+	struct fake f;
+
+	fake_start(&f);
+	rig_lock(f.rig.vmmd_ctl);
+	expect_exit(&f.rig.vmmd, ROLE_EXIT_FAILED);
+	fake_done(&f);
+}
+
+TEST(slot_dies_before_exec)
+{
+	struct fake f;
+
+	fake_start(&f);
+	close(f.job);
+	f.job = -1;
+	ask_launch(&f);
+	expect_launch_error(&f, "launch: QEMU's slot: ");
+	fake_done(&f);
+}
+
+/* ---- vmmd against the slot ---- */
+
+static void slot_start(struct rig *rig)
+{
+	need_root();
+	*rig = (struct rig){ .seq = 1 };
+	rig_void(rig);
+	rig_start_slot(rig, &(struct rig_slot){ QEMU, "/etc/hostname", "/etc/hostname", "tcg" });
+	rig_lock(rig->slot_ctl);
+}
+
+static void send_arg(struct rig *rig, const char *text, bool last)
+{
+	Ipc__SlotArg msg = IPC__SLOT_ARG__INIT;
+
+	msg.part = (char *)text;
+	msg.last = last;
+	channel_send(rig->slot_job, &ipc_slot, IPC_EVENT, SLOT_ARG, 0, &msg.base, NULL, 0, 1000,
+		NULL);
+}
+
+static void send_fds(struct rig *rig, unsigned target, size_t n)
+{
+	const int fds[] = { STDERR_FILENO, STDERR_FILENO, STDERR_FILENO };
+	Ipc__SlotFd msg = IPC__SLOT_FD__INIT;
+
+	msg.target = target;
+	channel_send(rig->slot_job, &ipc_slot, IPC_EVENT, SLOT_FD, 0, &msg.base, fds, n, 1000,
+		NULL);
+}
+
+static void send_exec(struct rig *rig)
+{
+	Ipc__SlotExec msg = IPC__SLOT_EXEC__INIT;
+
+	channel_send(rig->slot_job, &ipc_slot, IPC_REQUEST, SLOT_EXEC, 1, &msg.base, NULL, 0, 1000,
+		NULL);
+}
+
+static void slot_lost(struct rig *rig)
+{
+	expect_exit(&rig->slot, ROLE_EXIT_FAILED);
+	rig_done(rig);
+}
+
+TEST(slot_exec_without_arguments)
+{
+	struct rig rig;
+
+	slot_start(&rig);
+	send_exec(&rig);
+	slot_lost(&rig);
+}
+
+TEST(slot_exec_with_half_an_argument)
+{
+	struct rig rig;
+
+	slot_start(&rig);
+	send_arg(&rig, "-name", true);
+	send_arg(&rig, "hal", false);
+	send_exec(&rig);
+	slot_lost(&rig);
+}
+
+TEST(slot_too_many_arguments)
+{
+	struct rig rig;
+
+	slot_start(&rig);
+	for (int i = 0; i <= 512; i++)
+		send_arg(&rig, "-S", true);
+	slot_lost(&rig);
+}
+
+TEST(slot_too_long_arguments)
+{
+	static char part[16001];
+	struct rig rig;
+
+	slot_start(&rig);
+	memset(part, 'x', sizeof(part) - 1);
+	for (int i = 0; i < 9; i++)
+		send_arg(&rig, part, false);
+	slot_lost(&rig);
+}
+
+TEST(slot_fds_outside_the_rules)
+{
+	static const struct {
+		unsigned target;
+		size_t n;
+	} cases[] = { { 0, 1 }, { 1, 1 }, { 256, 1 }, { 4000000000U, 1 }, { 10, 0 }, { 10, 2 },
+		{ 10, 3 } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct rig rig;
+
+		slot_start(&rig);
+		send_fds(&rig, cases[i].target, cases[i].n);
+		slot_lost(&rig);
+	}
+}
+
+TEST(slot_same_number_twice)
+{
+	struct rig rig;
+
+	slot_start(&rig);
+	send_fds(&rig, 10, 1);
+	send_fds(&rig, 10, 1);
+	slot_lost(&rig);
+}
+
+TEST(slot_unknown_type)
+{
+	Ipc__SlotExec msg = IPC__SLOT_EXEC__INIT;
+	struct rig rig;
+
+	slot_start(&rig);
+	channel_send(rig.slot_job, &ipc_slot, IPC_EVENT, 99, 0, &msg.base, NULL, 0, 1000, NULL);
+	slot_lost(&rig);
+}
+
+TEST(slot_peer_goes_away)
+{
+	struct rig rig;
+
+	slot_start(&rig);
+	send_arg(&rig, "-S", true);
+	close(rig.slot_job);
+	rig.slot_job = -1;
+	expect_exit(&rig.slot, 0);
+	rig_done(&rig);
+}
+
+TEST(slot_supervisor_goes_away)
+{
+	struct rig rig;
+
+	slot_start(&rig);
+	close(rig.slot_ctl);
+	rig.slot_ctl = -1;
+	expect_exit(&rig.slot, 0);
+	rig_done(&rig);
+}
+
+static void send_fd(struct rig *rig, int fd, unsigned target)
+{
+	Ipc__SlotFd msg = IPC__SLOT_FD__INIT;
+
+	msg.target = target;
+	CHECK_INT(channel_send(rig->slot_job, &ipc_slot, IPC_EVENT, SLOT_FD, 0, &msg.base, &fd, 1,
+			  1000, NULL),
+		0);
+}
+
+/* Fds whose numbers are the slot's own, sent so that none arrives at its number by chance. */
+TEST(slot_fds_change_places)
+{
+	static const char *const args[] = { "-machine", "none", "-nodefaults", "-display", "none" };
+	struct rig rig;
+	struct ipc_packet p;
+	int pipes[4][2];
+
+	slot_start(&rig);
+	for (size_t i = 0; i < ARRAY_SIZE(args); i++)
+		send_arg(&rig, args[i], true);
+	for (unsigned i = 0; i < 4; i++) {
+		CHECK_INT(pipe2(pipes[i], O_CLOEXEC), 0);
+		send_fd(&rig, pipes[i][0], 6 - i);
+	}
+	send_exec(&rig);
+	CHECK_INT(channel_recv(rig.slot_job, &ipc_slot, 0, &p, NULL), 0);
+
+	for (unsigned i = 0; i < 4; i++) {
+		char path[64], link[64] = "", want[64];
+		struct stat st;
+
+		CHECK_INT(fstat(pipes[i][0], &st), 0);
+		snprintf(want, sizeof(want), "pipe:[%llu]", (unsigned long long)st.st_ino);
+		snprintf(path, sizeof(path), "/proc/%d/fd/%u", rig.slot, 6 - i);
+		CHECK(readlink(path, link, sizeof(link) - 1) > 0);
+		CHECK_STR(link, want);
+		close(pipes[i][0]);
+		close(pipes[i][1]);
+	}
+	rig_done(&rig);
+}
