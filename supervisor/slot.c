@@ -119,8 +119,8 @@ static int run(const struct slot_options *options, struct job *job, int *ret_cha
 	r = block_signals(err);
 	if (r == 0)
 		r = place_fds(job, ret_channel, err);
-	if (r == 0 && options->kind == SLOT_QEMU)
-		r = policy_load("qemu", err);
+	if (r == 0)
+		r = policy_load(options->kind == SLOT_QEMU ? "qemu" : "virtiofsd", err);
 	if (r < 0)
 		return r;
 	execveat(SLOT_EXEC_FD, "", argv, envp, AT_EMPTY_PATH);

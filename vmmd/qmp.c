@@ -100,6 +100,7 @@ static int on_line(struct qmp *qmp, const char *line, size_t len, struct error *
 {
 	CLEANUP(cleanup_tokener) struct json_tokener *tokener = json_tokener_new_ex(QMP_DEPTH_MAX);
 	CLEANUP(cleanup_json) struct json_object *msg = NULL;
+	enum json_tokener_error e;
 
 	while (len > 0 && (line[len - 1] == '\r' || line[len - 1] == ' '))
 		len--;
@@ -109,10 +110,12 @@ static int on_line(struct qmp *qmp, const char *line, size_t len, struct error *
 		return error_errno(err, ENOMEM, "a JSON parser");
 	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
 	msg = json_tokener_parse_ex(tokener, line, (int)len);
-	if (json_tokener_get_error(tokener) != json_tokener_success ||
-		json_tokener_get_parse_end(tokener) != len)
+	e = json_tokener_get_error(tokener);
+	if (e != json_tokener_success && e != json_tokener_continue)
 		return error_set(err, EPROTO, "a line that is no JSON: %s",
-			json_tokener_error_desc(json_tokener_get_error(tokener)));
+			json_tokener_error_desc(e));
+	if (e == json_tokener_continue || json_tokener_get_parse_end(tokener) != len)
+		return error_set(err, EPROTO, "a line that is no JSON: not one whole value");
 	if (!json_object_is_type(msg, json_type_object))
 		return error_set(err, EPROTO, "a line that is no object");
 	return on_message(qmp, msg, err);

@@ -37,7 +37,7 @@ int error_errno(struct error *err, const char *fmt, ...)
 	return -1;
 }
 
-static void log_va(const char *fmt, va_list ap)
+_printf_(1, 0) static void log_va(const char *fmt, va_list ap)
 {
 	/* KERN_ERR: with "quiet" on the command line anything less important is not printed. */
 	char line[700] = "<3>bulkhead-agent: ";

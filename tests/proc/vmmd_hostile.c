@@ -201,7 +201,7 @@ TEST(line_without_end)
 	while (send(f.fds[QMP_FD], block, sizeof(block), MSG_NOSIGNAL) > 0)
 		sent += sizeof(block);
 	CHECK(sent < 4 * 1024 * 1024);
-	expect_launch_error(&f, "launch: QEMU is lost before QMP answered (QMP: a line longer than "
+	expect_launch_error(&f, "launch: QEMU is lost before QMP answered (a line longer than "
 				"1048576 bytes)");
 	expect_kill(&f);
 	fake_done(&f);
