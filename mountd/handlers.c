@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -52,6 +53,7 @@ static int handle_start_share(struct helper *h, const ProtobufCMessage *request,
 	(void)reply_fds;
 	if (fd < 0)
 		return error_wrap(err, "start virtiofsd");
+	close(MOUNTD_FD_SLOT); /* there is one job, and it is given */
 	return push(h, MOUNTD_FD_VMMD, &ipc_mountd_vmmd, MOUNTD_VMMD_SHARE, &msg.base, &fd, 1,
 		err);
 }

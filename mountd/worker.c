@@ -50,7 +50,7 @@ static _Noreturn void work(int sock, worker_fn fn, void *ctx)
 {
 	/* A worker that hangs must not keep the channels open when mountd is gone. */
 	static const int channels[] = {
-		FD_CTL, MOUNTD_FD_FRONTEND, MOUNTD_FD_VMMD, MOUNTD_FD_AGENTD, MOUNTD_FD_SLOT,
+		FD_CTL, MOUNTD_FD_FRONTEND, MOUNTD_FD_VMMD, MOUNTD_FD_AGENTD,
 	};
 	CLEANUP(fdlist_done) struct fdlist fds = FDLIST_INIT;
 	struct result result = { .code = 0 };
