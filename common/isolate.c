@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <linux/securebits.h>
+#include <malloc.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -155,5 +156,7 @@ int isolate(const struct isolation *iso, struct error *err)
 		if (r < 0)
 			return error_wrap(err, "isolation, stage %s", stages[i].name);
 	}
+	/* What libseccomp needed to build the filter: 40 KiB in each role. */
+	malloc_trim(0);
 	return 0;
 }

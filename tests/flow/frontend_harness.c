@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -75,10 +76,14 @@ static int void_new(void)
 	pid = fork();
 	CHECK(pid >= 0);
 	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		dup2(pipefd[1], 0);
+		close_range(1, ~0U, 0); /* nobody's channel is to be held open here */
 		if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
 			_exit(1);
-		if (write(pipefd[1], "x", 1) != 1)
+		if (write(0, "x", 1) != 1)
 			_exit(1);
+		close(0);
 		for (;;)
 			pause();
 	}
