@@ -22,12 +22,13 @@
 #endif
 
 #if defined(__SANITIZE_ADDRESS__)
-/* Only in the dev build: no policy allows LeakSanitizer its tracer thread at exit. */
-static bool filter_loaded;
+/* Only in the dev build: no policy allows LeakSanitizer its tracer thread at exit, and no root
+ * of ours has the /proc it reads. */
+static bool shut_in;
 int __lsan_is_turned_off(void);
 int __lsan_is_turned_off(void)
 {
-	return filter_loaded;
+	return shut_in;
 }
 #endif
 
@@ -123,14 +124,14 @@ static int stage_filter(const struct isolation *iso, struct error *err)
 		return error_errno(err, errno, "set not dumpable");
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return error_errno(err, errno, "set no_new_privs");
+#if defined(__SANITIZE_ADDRESS__)
+	shut_in = true;
+#endif
 	if (!iso->policy)
 		return 0;
 	/* Since Linux 6.3; EINVAL before. An extra layer: the policies refuse PROT_EXEC too. */
 	if (prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) < 0 && errno != EINVAL)
 		return error_errno(err, errno, "refuse executable memory");
-#if defined(__SANITIZE_ADDRESS__)
-	filter_loaded = true;
-#endif
 	return policy_load(iso->policy, err);
 }
 

@@ -102,9 +102,12 @@ int inbuf_fill(struct inbuf *b, int fd)
 	ssize_t n;
 
 	if (b->off == b->len) {
-		b->off = b->len = 0;
+		uint64_t skip = b->skip;
+
 		if (b->cap > INBUF_MIN)
 			inbuf_done(b);
+		b->off = b->len = 0;
+		b->skip = skip;
 	}
 	if (!b->data)
 		inbuf_grow(b, INBUF_MIN);

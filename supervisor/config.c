@@ -176,7 +176,8 @@ static int default_cmdline(struct config *c, struct error *err)
 	char *slash;
 	size_t len;
 
-	if (c->cmdline[0])
+	/* Without a kernel there is a better sentence to come than that its command line is missing. */
+	if (c->cmdline[0] || access(c->kernel, F_OK) < 0)
 		return 0;
 	snprintf(path, sizeof(path), "%s", c->kernel);
 	slash = strrchr(path, '/');

@@ -13,6 +13,13 @@
 
 #define TASK "containerd.task.v2.Task"
 
+/* AddressSanitizer keeps what is freed. */
+#if defined(__SANITIZE_ADDRESS__)
+#define RSS_MORE 1000
+#else
+#define RSS_MORE 1
+#endif
+
 static struct fx fx;
 static struct client c;
 static struct answer a;
@@ -77,7 +84,7 @@ TEST(too_long_frames_are_refused_and_drained)
 	/* The connection lives. */
 	x.stream = 3;
 	CHECK_INT(fx_state(&fx, &x, SANDBOX), CONTAINERD__STATUS__CREATED);
-	CHECK(fx_rss_kib(&fx) - before < 256);
+	CHECK(fx_rss_kib(&fx) - before < 256 * RSS_MORE);
 	header(h, 0xffffffff, 99, TTRPC_REQUEST, 0);
 	client_bytes(&x, h, sizeof(h));
 	CHECK(fx_answer(&fx, &x, 99, &a, 2000));
@@ -149,7 +156,7 @@ TEST(bombs)
 			peak = fx_rss_kib(&fx);
 		check_served();
 	}
-	CHECK(peak < 80 * 1024);
+	CHECK(peak < 80 * 1024 * RSS_MORE);
 	client_done(&x);
 	end();
 }
@@ -370,14 +377,21 @@ TEST(a_client_that_does_not_read)
 		memcpy(call + n, body, 4);
 		header(f, (uint32_t)n + 4, x.stream, TTRPC_REQUEST, 0);
 		memcpy(f + TTRPC_HEADER_LEN, call, n + 4);
-		if (send(x.fd, f, TTRPC_HEADER_LEN + n + 4, MSG_NOSIGNAL) < 0)
-			break;
+		while (send(x.fd, f, TTRPC_HEADER_LEN + n + 4, MSG_NOSIGNAL) < 0) {
+			struct pollfd pfd = { .fd = x.fd, .events = POLLOUT };
+
+			CHECK_INT(errno, EAGAIN);
+			if (poll(&pfd, 1, 300) == 0)
+				goto stuck;
+		}
 		x.stream += 2;
 		sent++;
 	}
-	CHECK(errno == EAGAIN && sent > 1000);
+	CHECK(!"it takes requests for ever");
+stuck:
+	CHECK(sent > 1000);
 	check_served();
-	CHECK(fx_rss_kib(&fx) - before < 4096);
+	CHECK(fx_rss_kib(&fx) - before < 4096 * RSS_MORE);
 	/* It reads after all: every answer is there. */
 	{
 		size_t got = 0;

@@ -45,10 +45,10 @@ static void fake_start(struct fake *f)
 	int job[2];
 
 	need_root();
-	*f = (struct fake){ .rig = { .seq = 1 } };
+	f->n_args = 0;
 	memset(f->fds, -1, sizeof(f->fds));
+	rig_init(&f->rig);
 	test_pair(job);
-	rig_void(&f->rig);
 	rig_start_vmmd(&f->rig, job[1], "quiet");
 	rig_lock(f->rig.vmmd_ctl);
 	f->job = job[0];
@@ -544,8 +544,7 @@ TEST(slot_dies_before_exec)
 static void slot_start(struct rig *rig)
 {
 	need_root();
-	*rig = (struct rig){ .seq = 1 };
-	rig_void(rig);
+	rig_init(rig);
 	rig_start_slot(rig, &(struct rig_slot){ QEMU, "/etc/hostname", "/etc/hostname", "tcg" });
 	rig_lock(rig->slot_ctl);
 }

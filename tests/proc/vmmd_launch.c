@@ -419,12 +419,12 @@ TEST(share_without_its_connection)
 
 TEST(kvm_gets_its_node)
 {
-	struct rig rig = { .seq = 1 };
+	struct rig rig;
 	char path[64];
 	struct stat st;
 
 	need_root();
-	rig_void(&rig);
+	rig_init(&rig);
 	rig_start_slot(&rig, &(struct rig_slot){ QEMU, "/etc/hostname", "/etc/hostname", "kvm" });
 	snprintf(path, sizeof(path), "/proc/%d/root/dev/kvm", rig.slot);
 	CHECK_INT(stat(path, &st), 0);

@@ -3,9 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
-#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -13,8 +11,7 @@
 
 #include "common/clock.h"
 #include "ipc/fds.h"
-
-#define READ_ONLY (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+#include "tests/lib/void.h"
 
 static void must(bool ok, const char *what)
 {
@@ -27,38 +24,24 @@ static int null_fd(void)
 	return open("/dev/null", O_RDWR | O_CLOEXEC);
 }
 
-/* An empty read-only root in namespaces of its own. Holds no fd: the ends of channels must end. */
-static _Noreturn void live_in_void(int ready)
+/* Roles may not write files (RLIMIT_FSIZE), so their log is a socket; rig_done() shows it. */
+void rig_init(struct rig *rig)
 {
-	if (dup2(ready, 3) < 0 || close_range(4, ~0U, 0) < 0)
-		_exit(1);
-	if (unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET) == 0 &&
-		mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-		mount("void", "/mnt", "tmpfs", READ_ONLY & ~MS_RDONLY,
-			"size=4k,nr_inodes=2,mode=0555") == 0 &&
-		chdir("/mnt") == 0 && syscall(SYS_pivot_root, ".", ".") == 0 &&
-		umount2(".", MNT_DETACH) == 0 && chdir("/") == 0 &&
-		mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | READ_ONLY, NULL) == 0)
-		if (write(3, "", 1) == 1)
-			for (;;)
-				pause();
-	_exit(1);
+	pid_t pid;
+
+	*rig = (struct rig){ .seq = 1 };
+	must(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, rig->log) == 0, "socketpair");
+	rig->void_pidfd = test_void(&pid);
+	rig->void_pid = pid;
 }
 
-void rig_void(struct rig *rig)
+static void show_log(const struct rig *rig)
 {
-	int ready[2];
-	char byte;
+	char line[1100];
+	ssize_t n;
 
-	must(pipe2(ready, O_CLOEXEC) == 0, "pipe");
-	rig->void_pid = fork();
-	if (rig->void_pid == 0)
-		live_in_void(ready[1]);
-	close(ready[1]);
-	must(read(ready[0], &byte, 1) == 1, "make the void");
-	close(ready[0]);
-	rig->void_pidfd = (int)syscall(SYS_pidfd_open, rig->void_pid, 0);
-	must(rig->void_pidfd >= 0, "pidfd_open");
+	while ((n = recv(rig->log[0], line, sizeof(line), MSG_DONTWAIT)) > 0)
+		fwrite(line, 1, (size_t)n, stderr);
 }
 
 static void expect_ready(int ctl, enum role role)
@@ -92,7 +75,7 @@ void rig_start_slot(struct rig *rig, const struct rig_slot *s)
 	snprintf(initrd, sizeof(initrd), "initrd=%s", s->initrd);
 	snprintf(accel, sizeof(accel), "accel=%s", s->accel);
 	rig->slot = test_spawn("bulkhead-slot", args,
-		(const struct test_fd[]){ { 0, null }, { 1, null }, { 2, 2 }, { FD_CTL, ctl[1] },
+		(const struct test_fd[]){ { 0, null }, { 1, null }, { 2, rig->log[1] }, { FD_CTL, ctl[1] },
 			{ SLOT_FD_JOB, job[1] }, { SLOT_FD_BINARY, program },
 			{ SLOT_FD_NS, rig->void_pidfd }, { -1, -1 } });
 	rig->slot_pidfd = (int)syscall(SYS_pidfd_open, rig->slot, 0);
@@ -119,7 +102,7 @@ void rig_start_vmmd(struct rig *rig, int job, const char *append)
 	snprintf(uid, sizeof(uid), "uid=%d", RIG_UID_VMMD);
 	snprintf(line, sizeof(line), "append=%s", append);
 	rig->vmmd = test_spawn("bulkhead-vmmd", args,
-		(const struct test_fd[]){ { 0, null }, { 1, null }, { 2, 2 }, { FD_CTL, ctl[1] },
+		(const struct test_fd[]){ { 0, null }, { 1, null }, { 2, rig->log[1] }, { FD_CTL, ctl[1] },
 			{ VMMD_FD_FRONTEND, frontend[1] }, { VMMD_FD_MOUNTD, mountd[1] },
 			{ VMMD_FD_AGENTD, agentd[1] }, { VMMD_FD_SLOT, job },
 			{ VMMD_FD_VOID, rig->void_pidfd }, { -1, -1 } });
@@ -138,8 +121,7 @@ void rig_start_vmmd(struct rig *rig, int job, const char *append)
 
 void rig_start(struct rig *rig, const struct rig_slot *s, const char *append)
 {
-	*rig = (struct rig){ .seq = 1 };
-	rig_void(rig);
+	rig_init(rig);
 	rig_start_slot(rig, s);
 	rig_start_vmmd(rig, rig->slot_job, append);
 	rig->slot_job = -1;
@@ -157,13 +139,14 @@ static void end(int pid)
 
 void rig_done(struct rig *rig)
 {
-	int fds[] = { rig->void_pidfd, rig->slot_pidfd, rig->slot_ctl, rig->slot_job,
-		rig->vmmd_ctl, rig->frontend, rig->mountd, rig->agentd };
+	int fds[] = { rig->void_pidfd, rig->slot_pidfd, rig->slot_ctl, rig->slot_job, rig->log[0],
+		rig->log[1], rig->vmmd_ctl, rig->frontend, rig->mountd, rig->agentd };
 
 	if (!rig->slot_ended)
 		end(rig->slot);
 	end(rig->vmmd);
 	end(rig->void_pid);
+	show_log(rig);
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
 		if (fds[i] > 0)
 			close(fds[i]);

@@ -17,6 +17,7 @@
 
 struct rig {
 	int void_pid, void_pidfd;
+	int log[2];	      /* datagrams: fd 2 of both */
 	int slot, slot_pidfd; /* pid; QEMU's later */
 	int slot_ctl, slot_job;
 	int slot_status; /* once it has ended */
@@ -31,7 +32,8 @@ struct rig_slot {
 	const char *binary, *kernel, *initrd, *accel;
 };
 
-void rig_void(struct rig *rig);
+/* Makes the void. */
+void rig_init(struct rig *rig);
 
 /* Starts the slot and waits for READY; rig->slot_job is our end of its job channel. */
 void rig_start_slot(struct rig *rig, const struct rig_slot *s);

@@ -270,7 +270,7 @@ static enum step_result step_later(struct flow *f)
 {
 	struct error err;
 
-	act(f, 4);
+	add(f->undoing ? "-4 " : "+4 ");
 	error_set(&err, fail_code, "later");
 	flow_resume(f, fail_at == 4 ? &err : NULL);
 	return STEP_WAIT;
