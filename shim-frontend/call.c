@@ -295,8 +295,8 @@ int call_start(struct peer *p, uint16_t type, const ProtobufCMessage *request, i
 	if (p->fd < 0)
 		return error_set(err, EPIPE, "%s has left", p->config.name);
 	if (len > IPC_PAYLOAD_MAX)
-		return error_set(err, EMSGSIZE, "%s: %zu bytes for %s, the limit is %zu",
-			row->name, len, p->config.name, IPC_PAYLOAD_MAX);
+		return error_set(err, EMSGSIZE, "%s: %zu bytes for %s, the limit is %zu", row->name,
+			len, p->config.name, IPC_PAYLOAD_MAX);
 	if (p->n_queue >= PEER_QUEUE_MAX)
 		return error_set(err, ENOBUFS, "%s has %u requests waiting", p->config.name,
 			p->n_queue);

@@ -32,7 +32,7 @@ struct peer_config {
 	void *ctx;
 };
 
-#define PEER_QUEUE_MAX	     1024
+#define PEER_QUEUE_MAX       1024
 #define PEER_READ_TIMEOUT_MS 5000
 
 struct peer {
@@ -45,7 +45,7 @@ struct peer {
 	struct call *queue, **queue_last; /* not sent yet */
 	unsigned n_queue;
 	uint32_t seq;
-	bool may_leave; /* its end is no loss any more */
+	bool may_leave;      /* its end is no loss any more */
 	struct timer unread; /* set while its socket is full */
 };
 

@@ -17,8 +17,8 @@
 #include "shim-frontend/proto/task.pb-c.h"
 #include "shim-frontend/ttrpc.h"
 
-#define ID_MAX		76
-#define CONTAINERS_MAX	256
+#define ID_MAX         76
+#define CONTAINERS_MAX 256
 
 enum container_state {
 	CONTAINER_CREATING,
@@ -41,7 +41,7 @@ struct container {
 	char id[ID_MAX + 1];
 	char *bundle, *stdin_path, *stdout_path, *stderr_path;
 	bool terminal;
-	uint32_t index;	  /* in the share, and towards mountd and agentd */
+	uint32_t index;   /* in the share, and towards mountd and agentd */
 	uint32_t process; /* the number of its init */
 	enum container_state state;
 	struct container_exit exit;

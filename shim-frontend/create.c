@@ -17,18 +17,18 @@
 #include "shim-frontend/errdefs.h"
 #include "shim-frontend/proto/events.pb-c.h"
 
-#define QUEUE_MAX 16
+#define QUEUE_MAX     16
 
-#define SCAN_MS	     10000
-#define MOUNT_MS     30000
-#define STDIO_MS     5000
-#define SHARE_MS     10000
-#define LAUNCH_MS    20000
-#define CONT_MS	     5000
+#define SCAN_MS       10000
+#define MOUNT_MS      30000
+#define STDIO_MS      5000
+#define SHARE_MS      10000
+#define LAUNCH_MS     20000
+#define CONT_MS       5000
 #define HELLO_MORE_MS 2000 /* agentd keeps the time itself */
-#define GUEST_MS     60000
-#define STOP_MS	     1000
-#define UNDO_MS	     10000
+#define GUEST_MS      60000
+#define STOP_MS       1000
+#define UNDO_MS       10000
 
 static const Containerd__CreateTaskRequest *request_of(const struct create_flow *cf)
 {
@@ -186,8 +186,9 @@ static enum step_result undo_vm(struct flow *f)
 	struct error err = ERROR_INIT;
 
 	fe->vm.asked = true;
-	if (fe->vm.state == VM_UP && call_start(&fe->vmmd, VMMD_STOP, &request.base,
-					     frontend_ms(fe, STOP_MS), stop_answered, f, &err) == 0)
+	if (fe->vm.state == VM_UP &&
+		call_start(&fe->vmmd, VMMD_STOP, &request.base, frontend_ms(fe, STOP_MS),
+			stop_answered, f, &err) == 0)
 		return STEP_WAIT;
 	/* vmmd did not get it as far as to stop it by QMP, or cannot be asked. */
 	vm_kill(fe, "it did not start");
@@ -443,7 +444,8 @@ static int check_request(const struct frontend *fe, const Containerd__CreateTask
 			return error_set(err, EINVAL, "mount %zu of the root has a target", i);
 	base = base_name(r->bundle, &len);
 	if (strcmp(r->id, fe->settings.id) != 0 &&
-		(len == 0 || (len == 1 && base[0] == '.') || (len == 2 && memcmp(base, "..", 2) == 0)))
+		(len == 0 || (len == 1 && base[0] == '.') ||
+			(len == 2 && memcmp(base, "..", 2) == 0)))
 		return error_set(err, EINVAL, "the bundle '%.200s' has no name", r->bundle);
 	return 0;
 }

@@ -23,7 +23,7 @@
 #define RECORD_MS   2000
 #define REMOVE_MS   10000
 #define UNMOUNT_MS  30000
-#define STOP_MS	    1000
+#define STOP_MS     1000
 #define SHUTDOWN_MS 2200
 
 struct delete_flow {
@@ -223,7 +223,7 @@ void shutdown_start(struct frontend *fe)
 	fe->events.ctx = fe;
 	fe->vm.asked = true;
 	fe->vm_stop_answered = fe->vm.state != VM_UP ||
-			       call_start(&fe->vmmd, VMMD_STOP, &request.base,
-				       frontend_ms(fe, STOP_MS), vm_stop_answered, fe, &err) < 0;
+		call_start(&fe->vmmd, VMMD_STOP, &request.base, frontend_ms(fe, STOP_MS),
+			vm_stop_answered, fe, &err) < 0;
 	task_defer(&fe->shutdown);
 }

@@ -14,13 +14,13 @@
 #include "shim-frontend/loop.h"
 #include "shim-frontend/wire.h"
 
-#define EVENTS_MAX	     1024
-#define EVENTS_BYTES_MAX     (8U << 20)
-#define EVENTS_ACK_MS	     10000
-#define EVENTS_RETRY_MIN_MS  250
-#define EVENTS_RETRY_MAX_MS  10000
-#define EVENTS_OPEN_MS	     5000
-#define EVENTS_REFUSALS_MAX  3
+#define EVENTS_MAX          1024
+#define EVENTS_BYTES_MAX    (8U << 20)
+#define EVENTS_ACK_MS       10000
+#define EVENTS_RETRY_MIN_MS 250
+#define EVENTS_RETRY_MAX_MS 10000
+#define EVENTS_OPEN_MS      5000
+#define EVENTS_REFUSALS_MAX 3
 
 struct queued_event;
 
@@ -29,13 +29,13 @@ struct events {
 	struct peer *mountd;
 	const char *namespace;
 	bool enabled; /* containerd has a socket for us */
-	int fd;	      /* -1: not connected */
+	int fd;       /* -1: not connected */
 	struct watch watch;
 	struct inbuf in;
 	struct outbuf out;
 	uint32_t stream;
 	bool in_flight; /* the first of the queue waits for its answer */
-	bool opening;	/* mountd has been asked */
+	bool opening;   /* mountd has been asked */
 	struct queued_event *first, **last;
 	unsigned n;
 	size_t bytes;
@@ -53,7 +53,7 @@ void events_init(struct events *e, struct loop *loop, int fd_consume, struct pee
 	const char *namespace);
 void events_done(struct events *e);
 
-/* topic as in "/tasks/exit"; the type url is taken from type, as in "containerd.events.TaskExit". */
+/* topic as in "/tasks/exit", type as in "containerd.events.TaskExit". */
 void events_publish(struct events *e, const char *topic, const char *type,
 	const ProtobufCMessage *event);
 

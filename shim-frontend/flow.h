@@ -24,7 +24,8 @@ enum step_result {
 struct flow_step {
 	const char *name; /* "start the VM": in the error's sentence */
 	enum step_result (*run)(struct flow *f);
-	enum step_result (*undo)(struct flow *f); /* STEP_DONE or STEP_WAIT; NULL: nothing to undo */
+	/* STEP_DONE or STEP_WAIT; NULL: nothing to undo */
+	enum step_result (*undo)(struct flow *f);
 };
 
 struct flow {
@@ -34,7 +35,7 @@ struct flow {
 	bool lenient; /* a step that fails is logged, and the flow goes on */
 	bool undoing;
 	bool done;
-	struct error err; /* of the step that failed; code 0: none did */
+	struct error err;      /* of the step that failed; code 0: none did */
 	struct error step_err; /* of the step that was waited for */
 	void (*reply)(struct flow *f, const ProtobufCMessage *reply);
 	/* The end: err.code says how. Frees the flow. */

@@ -95,8 +95,13 @@ static int init_peers(struct frontend *fe, struct error *err)
 		int fd;
 		struct peer_config config;
 	} peers[] = {
-#define PEER(who, number, most, on_event)                                                          \
-	{ &fe->who, number, { #who, &ipc_frontend_##who, most, on_event, peer_lost, fe } }
+#define PEER(who, number, most, on_event)                                        \
+	{                                                                        \
+		&fe->who, number,                                                \
+		{                                                                \
+#who, &ipc_frontend_##who, most, on_event, peer_lost, fe \
+		}                                                                \
+	}
 		PEER(netd, FRONTEND_FD_NETD, 1, NULL),
 		PEER(mountd, FRONTEND_FD_MOUNTD, 1, NULL),
 		PEER(vmmd, FRONTEND_FD_VMMD, 1, vmmd_event),
@@ -130,6 +135,8 @@ int frontend_init(struct frontend *fe, const struct settings *settings, struct l
 	r = init_peers(fe, err);
 	if (r == 0)
 		r = watch_init(&fe->ctl, loop, FD_CTL, ctl_ready, NULL, fe, err);
+	log_info("sandbox %s in %s: the task pid is %u", settings->id, settings->bundle,
+		settings->task_pid);
 	if (r == 0)
 		r = server_start(&fe->server, loop, FRONTEND_FD_LISTENER, &task_service, fe,
 			settings->frame_timeout_ms, err);

@@ -22,7 +22,7 @@
 enum vm_state {
 	VM_NONE,     /* not started; once dead it is never started again */
 	VM_STARTING, /* vmmd has been asked to launch it */
-	VM_UP,	     /* the guest may run */
+	VM_UP,       /* the guest may run */
 	VM_DYING,    /* it is over; what killed it, or its last line, is awaited */
 	VM_DEAD,
 };
@@ -36,10 +36,10 @@ struct vm_waiter {
 
 struct vm {
 	enum vm_state state;
-	bool ended;   /* QEMU has been seen to end */
-	bool asked;   /* to stop, by us: its end is no error */
-	bool spoke;   /* text is QEMU's own last line */
-	int status;   /* as a shell says it */
+	bool ended;     /* QEMU has been seen to end */
+	bool asked;     /* to stop, by us: its end is no error */
+	bool spoke;     /* text is QEMU's own last line */
+	int status;     /* as a shell says it */
 	char text[512]; /* why: QEMU's last line, or our own sentence */
 	struct timer timer;
 	struct vm_waiter *waiters;
@@ -67,7 +67,7 @@ struct frontend {
 	struct peer netd, mountd, vmmd, agentd, persistd;
 	struct watch ctl;
 
-	struct create_flow *creating;		/* one at a time */
+	struct create_flow *creating;            /* one at a time */
 	struct create_flow *queue, **queue_last; /* the others */
 	unsigned n_queue;
 	bool sandbox_created; /* the VM is up and the guest has its sandbox */

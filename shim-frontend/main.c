@@ -14,7 +14,7 @@
 #include "shim-frontend/frontend.h"
 
 /* 12 of its own, 3 of the event loop, 32 clients and one to refuse, 8 in a message, and spare. */
-#define NOFILE 64
+#define NOFILE              64
 
 #define CALL_TIMEOUT_MAX_MS 600000
 #define FRAME_TIMEOUT_MS    30000
@@ -46,7 +46,8 @@ static int parse(int argc, char **argv, struct settings *s, uid_t *uid, struct e
 		return r;
 	if (n_uid == 0 || n_uid > UINT32_MAX - 1 || pid == 0 || pid > INT_MAX || vcpus == 0 ||
 		vcpus > 1024 || memory == 0 || memory > UINT32_MAX || share > 1)
-		return error_set(err, EINVAL, "uid, task_pid, vcpus, memory_mib or share is out of range");
+		return error_set(err, EINVAL,
+			"uid, task_pid, vcpus, memory_mib or share is out of range");
 	if (hello == 0 || hello > CALL_TIMEOUT_MAX_MS || call == 0 || call > CALL_TIMEOUT_MAX_MS ||
 		frame == 0 || frame > CALL_TIMEOUT_MAX_MS)
 		return error_set(err, EINVAL, "a timeout is not between 1 and %d ms",

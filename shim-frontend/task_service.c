@@ -16,9 +16,10 @@
 
 #define START_MS  60000
 #define SIGNAL_MS 3000
+#define CLOSE_MS  3000
 
-#define SMALL  4096
-#define LARGE  (256U << 10)
+#define SMALL     4096
+#define LARGE     (256U << 10)
 
 /* A container that exists for everybody, and its init: there are no other processes yet. */
 static struct container *find(struct frontend *fe, const char *id, const char *exec_id,
@@ -305,13 +306,59 @@ static void handle_kill(void *ctx, struct rpc *rpc)
 		signal_answered(p, NULL, NULL, &err);
 }
 
+static void close_answered(void *ctx, const ProtobufCMessage *reply, struct fdlist *fds,
+	const struct error *err)
+{
+	struct pending *p = ctx;
+	struct container *c = table_find_process(&p->fe->table, p->process);
+	struct error said = ERROR_INIT;
+
+	(void)reply;
+	(void)fds;
+	/* The stdin of what has ended is closed. */
+	if (!err || !c || c->exit.seen) {
+		rpc_reply_empty(p->rpc);
+	} else {
+		said = *err;
+		errdefs_foreign(&said);
+		error_wrap(&said, "close stdin of %s", c->id);
+		rpc_fail(p->rpc, &said);
+	}
+	free(p);
+}
+
+static void handle_close_io(void *ctx, struct rpc *rpc)
+{
+	struct frontend *fe = ctx;
+	const Containerd__CloseIORequest *r = (Containerd__CloseIORequest *)rpc->request;
+	Ipc__AgentdCloseStdin request = IPC__AGENTD_CLOSE_STDIN__INIT;
+	struct error err = ERROR_INIT;
+	struct container *c = find(fe, r->id, r->exec_id, &err);
+	struct pending *p;
+
+	if (!c) {
+		rpc_fail(rpc, &err);
+		return;
+	}
+	if (!r->stdin || !c->stdin_path[0] || c->exit.seen) {
+		rpc_reply_empty(rpc);
+		return;
+	}
+	p = pending_new(fe, rpc, c);
+	request.index = c->index;
+	request.process = c->process;
+	if (call_start(&fe->agentd, AGENTD_CLOSE_STDIN, &request.base,
+		    rpc_left_ms(rpc, frontend_ms(fe, CLOSE_MS)), close_answered, p, &err) < 0)
+		close_answered(p, NULL, NULL, &err);
+}
+
 static void handle_delete(void *ctx, struct rpc *rpc)
 {
 	const Containerd__DeleteRequest *r = (Containerd__DeleteRequest *)rpc->request;
 	struct error err = ERROR_INIT;
 	struct container *c = find(ctx, r->id, r->exec_id, &err);
-	bool may = c && (c->state == CONTAINER_STOPPED ||
-				(c->state == CONTAINER_CREATED && !c->exit.seen));
+	bool may = c &&
+		(c->state == CONTAINER_STOPPED || (c->state == CONTAINER_CREATED && !c->exit.seen));
 
 	if (may) {
 		delete_start(ctx, rpc, c);
@@ -341,8 +388,10 @@ static void handle_shutdown(void *ctx, struct rpc *rpc)
 		shutdown_start(fe);
 }
 
-#define METHOD(name, message, handler, max)                                                        \
-	{ #name, &containerd__##message##__descriptor, handler, max }
+#define METHOD(name, message, handler, max)                               \
+	{                                                                 \
+#name, &containerd__##message##__descriptor, handler, max \
+	}
 
 static const struct rpc_method methods[] = {
 	METHOD(State, state_request, handle_state, SMALL),
@@ -353,13 +402,13 @@ static const struct rpc_method methods[] = {
 	METHOD(Delete, delete_request, handle_delete, SMALL),
 	METHOD(Pids, pids_request, handle_pids, SMALL),
 	METHOD(Connect, connect_request, handle_connect, SMALL),
+	METHOD(CloseIO, close_iorequest, handle_close_io, SMALL),
 	METHOD(Shutdown, shutdown_request, handle_shutdown, SMALL),
 	{ .name = "Pause" },
 	{ .name = "Resume" },
 	{ .name = "Checkpoint" },
 	{ .name = "Exec" },
 	{ .name = "ResizePty" },
-	{ .name = "CloseIO" },
 	{ .name = "Update" },
 	{ .name = "Stats" },
 };

@@ -448,8 +448,7 @@ static void accept_ready(void *ctx)
 	struct server *s = ctx;
 
 	for (int i = 0; i < TTRPC_CONNECTIONS_MAX; i++) {
-		_cleanup_close_ int fd =
-			accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		_cleanup_close_ int fd = accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
 			return;

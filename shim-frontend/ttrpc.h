@@ -17,9 +17,9 @@
 #include "shim-frontend/wire.h"
 
 #define TTRPC_CONNECTIONS_MAX 32
-#define TTRPC_RPCS_MAX	      4096 /* unanswered, of one connection */
-#define TTRPC_OUT_HIGH	      (1U << 20) /* no further request is read above, */
-#define TTRPC_OUT_LOW	      (256U << 10) /* and again below */
+#define TTRPC_RPCS_MAX        4096         /* unanswered, of one connection */
+#define TTRPC_OUT_HIGH        (1U << 20)   /* no further request is read above, */
+#define TTRPC_OUT_LOW         (256U << 10) /* and again below */
 
 struct conn;
 struct server;
@@ -30,11 +30,11 @@ typedef void (*rpc_give_up_fn)(void *ctx, struct rpc *rpc, int why);
 
 struct rpc {
 	struct server *server;
-	struct conn *conn; /* NULL: the client has gone, the answer will go nowhere */
+	struct conn *conn;        /* NULL: the client has gone, the answer will go nowhere */
 	struct rpc *next, **prev; /* of the connection */
 	const struct rpc_method *method;
 	uint32_t stream;
-	int64_t deadline_ms; /* as clock_ms(); 0: none */
+	int64_t deadline_ms;       /* as clock_ms(); 0: none */
 	ProtobufCMessage *request; /* lives as long as the rpc */
 	rpc_give_up_fn give_up;
 	void *ctx;
@@ -81,7 +81,7 @@ struct server {
 	unsigned n_conns;
 	struct task flush;
 	struct timer pause; /* of accepting, after an error */
-	uint64_t refused; /* connections */
+	uint64_t refused;   /* connections */
 };
 
 /* Begins to accept. 0 or -errno. */

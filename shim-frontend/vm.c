@@ -14,7 +14,7 @@
 #include "shim-frontend/frontend.h"
 
 #define LAST_WORDS_MS 300
-#define KILL_MS	      2000
+#define KILL_MS       2000
 #define POWEROFF_MS   2000
 
 static const char *const state_names[] = {

@@ -56,8 +56,8 @@ void outbuf_frame(struct outbuf *b, enum ttrpc_type type, uint32_t stream,
 int outbuf_flush(struct outbuf *b, int fd)
 {
 	while (b->off < b->len) {
-		ssize_t n = send(fd, b->data + b->off, b->len - b->off,
-			MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t n =
+			send(fd, b->data + b->off, b->len - b->off, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -249,8 +249,9 @@ bool wire_strings_ok(const ProtobufCMessageDescriptor *d, const uint8_t *data, s
 		}
 		if (n > (uint64_t)(end - p))
 			return false;
-		f = tag >> 3 > UINT32_MAX ? NULL :
-			protobuf_c_message_descriptor_get_field(d, (unsigned)(tag >> 3));
+		f = tag >> 3 > UINT32_MAX
+			? NULL
+			: protobuf_c_message_descriptor_get_field(d, (unsigned)(tag >> 3));
 		if (f && f->type == PROTOBUF_C_TYPE_STRING && !text_ok(p, (size_t)n))
 			return false;
 		if (f && f->type == PROTOBUF_C_TYPE_MESSAGE &&

@@ -42,7 +42,7 @@ struct inbuf {
 	uint64_t skip; /* bytes of a refused frame that are still to come */
 };
 
-#define INBUF_MIN	4096
+#define INBUF_MIN       4096
 #define INBUF_TOTAL_MAX (32U << 20)
 
 void inbuf_done(struct inbuf *b);

@@ -18,17 +18,17 @@
  * plus one. Fds on their way to a number are parked above it, and the binary is
  * executed from SLOT_EXEC_FD, the number that QEMU's filter names.
  */
-#define SLOT_ARGS_MAX	512
+#define SLOT_ARGS_MAX   512
 #define SLOT_ARGS_BYTES (128 * 1024)
-#define SLOT_FDS_MAX	256
-#define SLOT_EXEC_FD	1023
+#define SLOT_FDS_MAX    256
+#define SLOT_EXEC_FD    1023
 
 enum slot_kind { SLOT_QEMU, SLOT_VIRTIOFSD };
 
 /* From argv: kind=, uid=, binary=, and what the kind needs. Text points into argv; NULL: absent. */
 struct slot_options {
 	enum slot_kind kind;
-	uint64_t uid;	    /* QEMU's; virtiofsd stays 0 */
+	uint64_t uid;       /* QEMU's; virtiofsd stays 0 */
 	const char *binary; /* path of what SLOT_FD_BINARY is, for argv[0] */
 
 	/* QEMU */

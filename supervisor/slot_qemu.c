@@ -32,7 +32,7 @@
 #include "ipc/fds.h"
 #include "supervisor/slot.h"
 
-#define KVM_RDEV makedev(10, 232)
+#define KVM_RDEV  makedev(10, 232)
 
 #define READ_ONLY (MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
 
@@ -40,8 +40,8 @@
 struct entry {
 	const char *source; /* on the host */
 	const char *target; /* beneath the root */
-	bool may_lack;	    /* no error if the host has none; a symlink is copied as it is */
-	bool for_guest;	    /* must be a file that any uid may read */
+	bool may_lack;      /* no error if the host has none; a symlink is copied as it is */
+	bool for_guest;     /* must be a file that any uid may read */
 
 	int tree; /* the detached clone; -1: a symlink, or absent */
 	bool is_dir;
@@ -97,8 +97,8 @@ static int clone_tree(struct entry *e, struct error *err)
 	struct stat st;
 	int r;
 
-	e->tree = open_tree(AT_FDCWD, e->source,
-		OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+	e->tree =
+		open_tree(AT_FDCWD, e->source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
 	if (e->tree < 0 || fstat(e->tree, &st) < 0)
 		return error_errno(err, errno, "open %s", e->source);
 	e->is_dir = S_ISDIR(st.st_mode);
@@ -168,8 +168,8 @@ static int make_place(const struct root *root, const struct entry *e, struct err
 
 	if (e->is_dir)
 		return mkdirat(root->fd, e->target, 0755) < 0
-			       ? error_errno(err, errno, "mkdir /%s", e->target)
-			       : 0;
+			? error_errno(err, errno, "mkdir /%s", e->target)
+			: 0;
 	fd = openat(root->fd, e->target, O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0444);
 	if (fd < 0)
 		return error_errno(err, errno, "create /%s", e->target);
@@ -183,8 +183,8 @@ static int place_entry(const struct root *root, const struct entry *e, struct er
 
 	if (e->link[0])
 		return symlinkat(e->link, root->fd, e->target) < 0
-			       ? error_errno(err, errno, "link /%s", e->target)
-			       : 0;
+			? error_errno(err, errno, "link /%s", e->target)
+			: 0;
 	if (e->tree < 0)
 		return 0;
 	r = make_place(root, e, err);
@@ -284,9 +284,9 @@ int slot_isolate_qemu(const struct slot_options *o, struct error *err)
 		.void_pidfd = -1,
 		.uid = (uid_t)o->uid,
 		.nofile = SLOT_EXEC_FD + 1,
-		.may_fork = true,	 /* QEMU starts threads for ever */
+		.may_fork = true,        /* QEMU starts threads for ever */
 		.may_write_files = true, /* the limit would hold for the guest's memory */
-		.policy = NULL,		 /* at EXEC */
+		.policy = NULL,          /* at EXEC */
 	};
 	int r = check_options(o, err);
 

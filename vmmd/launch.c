@@ -13,7 +13,7 @@
 #define GREETING_TIMEOUT_MS 10000
 #define COMMAND_TIMEOUT_MS  5000
 
-#define AGENT_PORT "agent.channel.0"
+#define AGENT_PORT          "agent.channel.0"
 
 /* The near ends of what QEMU is connected by. */
 struct ends {
@@ -67,8 +67,7 @@ static int add_share(struct qemu_cmdline *c, struct error *err)
 	return r < 0 ? r : qemu_cmdline_add_share_consume(c, SHARE_TAG, fd, err);
 }
 
-static int connect_qemu(struct vm *vm, struct qemu_cmdline *c, struct ends *ends,
-	struct error *err)
+static int connect_qemu(struct vm *vm, struct qemu_cmdline *c, struct ends *ends, struct error *err)
 {
 	int qemu = -1;
 	int r = stream(&vm->qmp.fd, &qemu, true, err);
@@ -108,11 +107,11 @@ static int send_to_agentd(enum vmmd_agentd_msg type, int fd, struct error *err)
 {
 	Ipc__AgentStream stream_msg = IPC__AGENT_STREAM__INIT;
 	Ipc__Console console_msg = IPC__CONSOLE__INIT;
-	const ProtobufCMessage *msg = type == VMMD_AGENTD_STREAM ? &stream_msg.base
-								   : &console_msg.base;
+	const ProtobufCMessage *msg =
+		type == VMMD_AGENTD_STREAM ? &stream_msg.base : &console_msg.base;
 
-	return channel_send(VMMD_FD_AGENTD, &ipc_vmmd_agentd, IPC_EVENT, type, 0, msg, &fd, 1,
-		IPC_SEND_TIMEOUT_MS, err);
+	return channel_send(VMMD_FD_AGENTD, &ipc_vmmd_agentd, IPC_EVENT, (uint16_t)type, 0, msg,
+		&fd, 1, IPC_SEND_TIMEOUT_MS, err);
 }
 
 static int run_qemu(struct vm *vm, struct qemu_cmdline *c, struct error *err)
@@ -169,8 +168,8 @@ int vm_launch(struct vm *vm, unsigned vcpus, unsigned memory_mib, bool share, st
 	};
 	int r;
 
-	log_info("launch %s: accel=%s, %u vCPUs, %u MiB%s", vm->options->qemu,
-		accels[config.accel], vcpus, memory_mib, share ? ", shared directory" : "");
+	log_info("launch %s: accel=%s, %u vCPUs, %u MiB%s", vm->options->qemu, accels[config.accel],
+		vcpus, memory_mib, share ? ", shared directory" : "");
 	r = launch(vm, &config, share, &ends, err);
 	if (r < 0) {
 		vm_kill(vm);

@@ -24,11 +24,12 @@ static const char *const words_control[] = { "control", NULL };
 
 #define FIELD(s, m, k, t, ...)                                                                     \
 	{ .key = (k), .type = QEMU_FIELD_##t, .offset = offsetof(struct s, m), __VA_ARGS__ }
-#define TEXT(s, m, k, ...) FIELD(s, m, k, TEXT, .size = sizeof(((struct s *)0)->m), __VA_ARGS__)
+#define TEXT(s, m, k, ...)    FIELD(s, m, k, TEXT, .size = sizeof(((struct s *)0)->m), __VA_ARGS__)
 #define WORD(s, m, k, w, ...) FIELD(s, m, k, ENUM, .words = (w), __VA_ARGS__)
-#define RANGE(lo, hi)	   .min = (lo), .max = (hi)
-#define CLASS(s, ...)	   static const struct qemu_class s##_class = { \
-	.fields = s##_fields, .size = sizeof(struct s), __VA_ARGS__ }
+#define RANGE(lo, hi)         .min = (lo), .max = (hi)
+#define CLASS(s, ...)                                                                              \
+	static const struct qemu_class s##_class = { .fields = s##_fields,                         \
+		.size = sizeof(struct s), __VA_ARGS__ }
 
 #define VCPUS_MAX  255 /* q35 without interrupt remapping */
 #define MEMORY_MIN (UINT64_C(32) << 20)
@@ -177,9 +178,9 @@ CLASS(device_vhost_user_fs, DEVICE("vhost-user-fs"), .has_transport = true);
 
 /* ---- objects of a line ---- */
 
-#define MEMORY_ID "mem"
-#define RNG_ID	  "rng0"
-#define SERIAL_ID "serial0"
+#define MEMORY_ID  "mem"
+#define RNG_ID     "rng0"
+#define SERIAL_ID  "serial0"
 #define SERIAL_BUS SERIAL_ID ".0"
 
 /* At the end of the line; it is c's. NULL: out of memory. */
@@ -334,8 +335,15 @@ static int add_serial(struct qemu_cmdline *c, struct error *err)
 static void singles(const struct qemu_cmdline *c, const struct qemu_object *ret[SINGLES])
 {
 	const struct qemu_object *all[SINGLES] = {
-		&c->name.base, &c->kernel.base, &c->smp.base, &c->machine.base, &c->cpu.base,
-		&c->memory.base, &c->rtc.base, &c->sandbox.base, &c->knobs.base,
+		&c->name.base,
+		&c->kernel.base,
+		&c->smp.base,
+		&c->machine.base,
+		&c->cpu.base,
+		&c->memory.base,
+		&c->rtc.base,
+		&c->sandbox.base,
+		&c->knobs.base,
 	};
 
 	memcpy(ret, all, sizeof(all));

@@ -13,10 +13,10 @@
 #include "vmmd/qemu_object.h"
 
 #define QEMU_APPEND_SIZE 2048 /* the kernel's limit on x86 */
-#define QEMU_PATH_SIZE	 256
-#define QEMU_NAME_SIZE	 128
-#define QEMU_FIRST_FD	 10 /* QEMU's number for the first fd it gets */
-#define QEMU_LAST_FD	 255
+#define QEMU_PATH_SIZE   256
+#define QEMU_NAME_SIZE   128
+#define QEMU_FIRST_FD    10 /* QEMU's number for the first fd it gets */
+#define QEMU_LAST_FD     255
 
 enum machine_type { MACHINE_Q35 };
 enum accel { ACCEL_TCG, ACCEL_KVM };
@@ -192,5 +192,4 @@ int qemu_cmdline_print(const struct qemu_cmdline *c, enum qemu_form form, struct
 	struct error *err);
 
 /* Every fd with the number it is to have in QEMU. */
-int qemu_cmdline_each_fd(const struct qemu_cmdline *c, qemu_fd_fn fn, void *ctx,
-	struct error *err);
+int qemu_cmdline_each_fd(const struct qemu_cmdline *c, qemu_fd_fn fn, void *ctx, struct error *err);

@@ -31,7 +31,7 @@ struct qemu_fd {
 };
 
 enum qemu_field_type {
-	QEMU_FIELD_ID,	   /* char[QEMU_ID_SIZE]: a letter, then letters, digits, "-", ".", "_" */
+	QEMU_FIELD_ID,     /* char[QEMU_ID_SIZE]: a letter, then letters, digits, "-", ".", "_" */
 	QEMU_FIELD_TEXT,   /* char[size]: printable ASCII */
 	QEMU_FIELD_ENUM,   /* unsigned: an index into words */
 	QEMU_FIELD_NUMBER, /* uint64_t, min to max */
@@ -64,7 +64,7 @@ struct qemu_class {
 	const char *type;     /* NULL: none */
 	bool has_transport;   /* "-<transport>" follows the type */
 	const struct qemu_field *fields; /* ends with a row without key */
-	size_t size;			 /* of the struct */
+	size_t size;                     /* of the struct */
 };
 
 enum qemu_transport { QEMU_TRANSPORT_PCI, QEMU_TRANSPORT_DEVICE, QEMU_TRANSPORT_CCW };
@@ -109,7 +109,7 @@ struct qemu_argv {
 void qemu_argv_done(struct qemu_argv *argv);
 
 enum qemu_form {
-	QEMU_FORM_ARGV,	   /* what QEMU gets */
+	QEMU_FORM_ARGV,    /* what QEMU gets */
 	QEMU_FORM_CLASSIC, /* JSON objects as key=value too: for people */
 };
 

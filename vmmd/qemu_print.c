@@ -175,25 +175,24 @@ static void put_keyval(FILE *out, const struct qemu_object *o)
 	}
 }
 
-static int print_keyval(const struct qemu_object *o, struct qemu_argv *argv)
+/* The caller's; NULL: out of memory. */
+static char *keyval(const struct qemu_object *o)
 {
-	char *text = NULL;
+	_cleanup_free_ char *text = NULL;
 	size_t len;
 	FILE *out = open_memstream(&text, &len);
-	int r = push_switch(argv, o->class->name);
 
 	if (!out)
-		return -ENOMEM;
+		return NULL;
 	put_keyval(out, o);
-	if (fclose(out) != 0) {
-		free(text);
-		return -ENOMEM;
-	}
-	if (r < 0) {
-		free(text);
-		return r;
-	}
-	return push_consume(argv, text);
+	return fclose(out) == 0 ? steal(text) : NULL;
+}
+
+static int print_keyval(const struct qemu_object *o, struct qemu_argv *argv)
+{
+	int r = push_switch(argv, o->class->name);
+
+	return r < 0 ? r : push_consume(argv, keyval(o));
 }
 
 /* ---- JSON ---- */
@@ -277,7 +276,8 @@ static int print_switch(const struct qemu_object *o, const struct qemu_field *f,
 	if (r < 0)
 		return r;
 	/* Not a list: QEMU takes the word as it is. */
-	return push_consume(argv, strdup(f->type == QEMU_FIELD_ENUM ? word_of(o, f) : text_of(o, f)));
+	return push_consume(argv,
+		strdup(f->type == QEMU_FIELD_ENUM ? word_of(o, f) : text_of(o, f)));
 }
 
 int qemu_object_print(const struct qemu_object *o, enum qemu_form form, struct qemu_argv *argv)

@@ -27,7 +27,7 @@ struct qmp {
 	int fd; /* ours; -1: QEMU has closed it, or it is lost */
 	bool greeted;
 	uint64_t next_id;
-	uint64_t waiting; /* id of the command in flight; 0: none */
+	uint64_t waiting;     /* id of the command in flight; 0: none */
 	struct error failure; /* of the last command, code 0: it succeeded */
 	qmp_event_fn event;
 	void *ctx;

@@ -10,9 +10,9 @@
 #include "ipc/tables.h"
 #include "vmmd/vmmd.h"
 
-#define PART_MAX	8192
+#define PART_MAX        8192
 #define EXEC_TIMEOUT_MS 5000
-#define EXEC_SEQ	1
+#define EXEC_SEQ        1
 
 static int send_part(const char *part, bool last, struct error *err)
 {

@@ -14,9 +14,9 @@
 #include "ipc/vmmd.pb-c.h"
 #include "vmmd/vmmd.h"
 
-#define EXIT_TIMEOUT_MS	  1000/* from QMP's end to the supervisor's word that QEMU has ended */
-#define DRAIN_READS	  64  /* of what a dead QEMU has left: bounded, it may have been hostile */
-#define STATUS_SIGSYS	  (128 + 31)
+#define EXIT_TIMEOUT_MS 1000 /* from QMP's end to the supervisor's word that QEMU has ended */
+#define DRAIN_READS     64   /* of what a dead QEMU has left: bounded, it may have been hostile */
+#define STATUS_SIGSYS   (128 + 31)
 
 /* ---- what the frontend is told ---- */
 
@@ -31,8 +31,8 @@ static void tell(struct vm *vm, Ipc__VmEvent__Kind kind, int status, const char 
 	event.kind = kind;
 	event.status = status;
 	event.text = (char *)text;
-	if (channel_send(vm->helper->fd, vm->helper->channel, IPC_EVENT, VMMD_EVENT, 0,
-		    &event.base, NULL, 0, IPC_SEND_TIMEOUT_MS, &err) < 0)
+	if (channel_send(vm->helper->fd, vm->helper->channel, IPC_EVENT, VMMD_EVENT, 0, &event.base,
+		    NULL, 0, IPC_SEND_TIMEOUT_MS, &err) < 0)
 		log_warn("an event of the VM is lost: %s", err.msg);
 }
 
@@ -60,7 +60,7 @@ static bool by_guest(struct json_object *data)
 	struct json_object *guest;
 
 	return data && json_object_object_get_ex(data, "guest", &guest) &&
-	       json_object_get_boolean(guest);
+		json_object_get_boolean(guest);
 }
 
 static void on_event(void *ctx, const char *event, struct json_object *data)

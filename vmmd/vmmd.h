@@ -29,9 +29,9 @@ struct vm {
 	bool launched; /* LAUNCH has succeeded: from here on the frontend gets events */
 	bool stopping; /* quit is sent: the end of QMP is what we want */
 	bool exited;
-	int status;	  /* once exited: as a shell says it */
-	unsigned told;	  /* events sent, a mask: each at most once */
-	char lost[128];	  /* why QMP was given up; "": it was not */
+	int status;     /* once exited: as a shell says it */
+	unsigned told;  /* events sent, a mask: each at most once */
+	char lost[128]; /* why QMP was given up; "": it was not */
 };
 
 /* ---- vm.c ---- */
@@ -49,7 +49,7 @@ void vm_sources(struct vm *vm);
 typedef bool (*vm_condition)(const struct vm *vm);
 int vm_wait(struct vm *vm, vm_condition until, int timeout_ms, struct error *err);
 
-bool vm_is_gone(const struct vm *vm);	/* QMP has ended */
+bool vm_is_gone(const struct vm *vm);   /* QMP has ended */
 bool vm_is_exited(const struct vm *vm); /* the process has ended */
 
 /* Sends a command and waits for its answer. A QEMU that ends or breaks QMP meanwhile: -EPIPE. */
@@ -63,7 +63,10 @@ void vm_describe_end(const struct vm *vm, const char *when, char *ret, size_t si
 
 /* ---- launch.c ---- */
 
-/* Starts QEMU, its CPUs stopped; QMP is ready and agentd has its fds. On failure nothing is left. */
+/*
+ * Starts QEMU, its CPUs stopped; QMP is ready and agentd has its fds. On
+ * failure no fd is left, and the supervisor is asked to kill what runs.
+ */
 int vm_launch(struct vm *vm, unsigned vcpus, unsigned memory_mib, bool share, struct error *err);
 
 /* ---- slot.c ---- */

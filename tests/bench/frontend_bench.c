@@ -57,8 +57,7 @@ static void bench(const char *count, const char *gap_us, const char *method)
 	CHECK_INT(status, 0);
 }
 
-TEST(latency)
-{
+TEST (latency) {
 	begin();
 	bench("20000", "0", "State");
 	bench("3000", "1000", "State");
@@ -80,8 +79,7 @@ static unsigned long long cpu_ns(void)
 	return strtoull(line, NULL, 10);
 }
 
-TEST(cpu)
-{
+TEST (cpu) {
 	unsigned long long t;
 
 	begin();
@@ -92,8 +90,7 @@ TEST(cpu)
 	end();
 }
 
-TEST(system_calls)
-{
+TEST (system_calls) {
 	char pid[16];
 	const char *const argv[] = { "strace", "-f", "-c", "-U", "calls,name", "-p", pid, NULL };
 	pid_t tracer;

@@ -211,9 +211,8 @@ def a_stream_of_an_unknown_scheme(ctx):
 @each([("qemu", "/no/such/qemu"), ("virtiofsd", "/no/such/virtiofsd"), ("kernel", "/no/such/kernel"),
        ("initrd", "/no/such/initrd")], vm=True)
 def not_installed(ctx, key, path):
-    # Beside the kernel is its command line, which may be missed first.
     with hand_made(ctx, **{key: path}) as hand:
-        refused(hand, path if key != "kernel" else "/no/such/")
+        refused(hand, path)
 
 
 @each([("colour", "red", "colour"), ("memory_mib", "lots", "memory_mib"), ("accel", "magic", "accel")],
@@ -226,25 +225,20 @@ def a_configuration_that_is_wrong(ctx, key, value, word):
 # -- a VM that does not come up
 
 @test(vm=True)
-def qemu_dies_before_it_answers(ctx):
-    """busybox under that name says on stderr that it has no such applet, and ends."""
+def something_else_than_qemu(ctx):
+    """It ends at once, by itself or because QEMU's filter forbids what it does."""
     with hand_made(ctx, qemu=image.busybox_path()) as hand:
-        refused(hand, "QEMU", "applet not found")
+        refused(hand, "QEMU ended with status")
 
 
 @test(vm=True)
-def qemu_never_answers(ctx):
-    with hand_made(ctx, qemu="/usr/bin/yes") as hand:
-        refused(hand, "QEMU", "QMP|answer|greet")
-
-
-@test(vm=True)
-def a_kernel_that_is_none(ctx):
+def qemu_dies_before_it_answers(ctx):
+    """Its own last words on stderr are in the sentence."""
     path = os.path.join(lab.work_dir(), "not-a-kernel")
     with open(path, "wb") as f:
         f.write(b"not a kernel\n" * 1000)
-    with hand_made(ctx, kernel=path, hello_timeout_ms=4000, cmdline="quiet") as hand:
-        refused(hand, "kernel|QEMU|guest|hello")
+    with hand_made(ctx, kernel=path, cmdline="quiet") as hand:
+        refused(hand, "QEMU ended with status 1", "kernel too old")
 
 
 def initrd_without_agent():

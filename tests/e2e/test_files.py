@@ -4,7 +4,8 @@ import os
 import stat
 
 from lib import image
-from lib.runner import check_contains, check_equal, test
+from lib.proc import Sandbox
+from lib.runner import check, check_contains, check_equal, each, test
 from lib.shim import HandMade
 
 
@@ -14,6 +15,30 @@ def a_read_only_root(ctx):
                                    "cat /etc/group >/dev/null && touch /new", options=("--read-only",))
     check_equal(result.code, 1, result)
     check_contains(result.errtext, "Read-only file system")
+
+
+def root_mounts(sandbox):
+    """Mount options of every container's root, in the namespaces of those that hold it."""
+    found = {}
+    for role in ("mountd", "virtiofsd"):
+        with open(f"/proc/{sandbox.roles()[role]}/mountinfo") as f:
+            for line in f:
+                fields = line.split()
+                if fields[4].endswith("/rootfs"):
+                    found[(role, fields[4])] = fields[5].split(",")
+    return found
+
+
+@each([("ro", ["--read-only"]), ("rw", [])], vm=True)
+def the_root_on_the_host(ctx, access, options):
+    """Not the guest alone keeps a read-only root read-only: a hostile one writes by itself."""
+    c, cid = ctx.containerd, ctx.new_id()
+    mounts = root_mounts(Sandbox(c.run_detached(image.BUSYBOX, cid, "sleep", "1000", options=options)))
+    c.remove(cid)
+    check_equal({role for role, _ in mounts}, {"mountd", "virtiofsd"}, f"who has the root: {mounts}")
+    for where, have in mounts.items():
+        check_equal(have[0], access, where)
+        check("nodev" in have, f"{where}: {have}")
 
 
 @test()

@@ -8,8 +8,8 @@ import time
 from lib import image, proc
 from lib.containerd import Events
 from lib.proc import Sandbox
-from lib.runner import check, check_equal, each, test
-from lib.shim import run_delete
+from lib.runner import check, check_contains, check_equal, each, test
+from lib.shim import HandMade, run_delete
 
 GONE_WITHIN_S = 1.0
 VM = ["qemu", "virtiofsd"]
@@ -108,6 +108,35 @@ def during_start(ctx, role):
     kill_at_start(ctx, cid, role)
     check_equal(run_delete(ctx.containerd, cid).code, 0, "delete")
     ctx.containerd.ctr("container", "rm", cid)
+
+
+@test(vm=True)
+def qemu_hangs_before_it_answers(ctx):
+    """Stopped right after its exec: the start fails by a deadline, not by a death."""
+    cid, began = ctx.new_id(), time.monotonic()
+    client = begin(ctx, cid)
+    sandbox, pid = watch_for("qemu", client)
+    check(sandbox, "QEMU was not seen")
+    os.kill(pid, signal.SIGSTOP)
+    _, err = client.communicate(timeout=40)
+    check(client.returncode != 0, "ctr run -d succeeded")
+    check_contains(err.decode(), "QMP")
+    check(time.monotonic() - began < 20, "only after 20 s")
+    check(sandbox.gone(), f"still there: {[proc.describe(p) for p in sandbox.pids()]}")
+    ctx.containerd.ctr("container", "rm", cid)
+
+
+@test(vm=True)
+def delete_ends_a_sandbox_that_does_nothing_any_more(ctx):
+    """Every process is stopped: nothing of the end may depend on their help."""
+    with HandMade(ctx.containerd, ctx.new_id()) as hand:
+        hand.run()
+        sandbox = Sandbox(hand.pid)
+        for pid in sandbox.pids():
+            os.kill(pid, signal.SIGSTOP)
+        result = hand.delete(deadline=5)
+        check_equal((result.code, hand.exit_status(result)), (0, 137), result)
+        check(sandbox.gone(), f"still there: {[proc.describe(p) for p in sandbox.pids()]}")
 
 
 @test(vm=True)

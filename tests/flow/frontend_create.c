@@ -8,8 +8,8 @@ static struct fx fx;
 static struct client c;
 static struct answer a;
 
-#define FIRST                                                                                      \
-	"netd.scan mountd.add_container mountd.open_stdio mountd.start_share vmmd.launch "         \
+#define FIRST                                                                              \
+	"netd.scan mountd.add_container mountd.open_stdio mountd.start_share vmmd.launch " \
 	"vmmd.cont agentd.connect agentd.create_sandbox agentd.create_container "
 
 static const char *const quick[] = { "call_timeout_ms=150", "hello_timeout_ms=100", NULL };
@@ -27,8 +27,7 @@ static void end(void)
 	fx_stop(&fx);
 }
 
-TEST(create_asks_everybody_in_order)
-{
+TEST (create_asks_everybody_in_order) {
 	begin(NULL);
 	CHECK_INT(fx_state(&fx, &c, SANDBOX), -TTRPC_NOT_FOUND);
 	CHECK_INT(fx_create(&fx, &c, SANDBOX, &a), 0);
@@ -40,8 +39,7 @@ TEST(create_asks_everybody_in_order)
 	end();
 }
 
-TEST(create_without_share_starts_no_file_server)
-{
+TEST (create_without_share_starts_no_file_server) {
 	const char *const options[] = { "share=0", NULL };
 
 	begin(options);
@@ -50,31 +48,30 @@ TEST(create_without_share_starts_no_file_server)
 	end();
 }
 
-TEST(later_containers_find_the_vm)
-{
+TEST (later_containers_find_the_vm) {
 	begin(NULL);
 	CHECK_INT(fx_create(&fx, &c, SANDBOX, &a), 0);
 	fx.trace[0] = '\0';
 	CHECK_INT(fx_create(&fx, &c, "c2", &a), 0);
-	CHECK_STR(fx.trace, "persistd.forget mountd.add_container mountd.open_stdio "
-			    "agentd.create_container ");
+	CHECK_STR(fx.trace,
+		"persistd.forget mountd.add_container mountd.open_stdio "
+		"agentd.create_container ");
 	CHECK_STR(fx.last_bundle, "c2");
 	CHECK_INT(fx.last_index, 2);
 	CHECK_INT(fx_state(&fx, &c, "c2"), CONTAINERD__STATUS__CREATED);
 	end();
 }
 
-TEST(the_sandbox_comes_first)
-{
+TEST (the_sandbox_comes_first) {
 	begin(NULL);
 	CHECK_INT(fx_create(&fx, &c, "c2", &a), TTRPC_FAILED_PRECONDITION);
-	CHECK_CONTAINS(a.message, "create c2: the container of the sandbox itself, s1, comes first");
+	CHECK_CONTAINS(a.message,
+		"create c2: the container of the sandbox itself, s1, comes first");
 	CHECK_STR(fx.trace, "");
 	end();
 }
 
-TEST(create_twice)
-{
+TEST (create_twice) {
 	begin(NULL);
 	CHECK_INT(fx_create(&fx, &c, SANDBOX, &a), 0);
 	CHECK_INT(fx_create(&fx, &c, SANDBOX, &a), TTRPC_ALREADY_EXISTS);
@@ -83,8 +80,7 @@ TEST(create_twice)
 }
 
 /* While the first Create is on its way. */
-TEST(create_twice_at_once)
-{
+TEST (create_twice_at_once) {
 	Containerd__CreateTaskRequest r = CONTAINERD__CREATE_TASK_REQUEST__INIT;
 	uint32_t first, second;
 
@@ -170,8 +166,7 @@ static void step_fails(const struct step *s)
 	check_nothing_left(fds, sentence);
 }
 
-TEST(each_step_fails)
-{
+TEST (each_step_fails) {
 	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
 		step_fails(&steps[i]);
 }
@@ -198,8 +193,7 @@ static void step_is_silent(const struct step *s)
 	check_nothing_left(fds, sentence);
 }
 
-TEST(each_step_is_silent)
-{
+TEST (each_step_is_silent) {
 	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
 		step_is_silent(&steps[i]);
 }
@@ -225,20 +219,17 @@ static void peer_goes(const struct step *s, enum action action, const char *caus
 	end();
 }
 
-TEST(peer_dies_at_each_step)
-{
+TEST (peer_dies_at_each_step) {
 	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
 		peer_goes(&steps[i], ACT_DIE, "is gone");
 }
 
-TEST(peer_breaks_the_protocol_at_each_step)
-{
+TEST (peer_breaks_the_protocol_at_each_step) {
 	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
 		peer_goes(&steps[i], ACT_GARBAGE, "is lost: channel");
 }
 
-TEST(netd_may_leave_after_its_answer)
-{
+TEST (netd_may_leave_after_its_answer) {
 	int fds;
 
 	begin(NULL);
@@ -252,8 +243,7 @@ TEST(netd_may_leave_after_its_answer)
 	end();
 }
 
-TEST(a_helper_that_goes_ends_the_sandbox)
-{
+TEST (a_helper_that_goes_ends_the_sandbox) {
 	static const enum peer_nr who[] = { P_MOUNTD, P_VMMD, P_AGENTD, P_PERSISTD, P_NETD };
 
 	for (size_t i = 0; i < sizeof(who) / sizeof(who[0]); i++) {
@@ -269,14 +259,14 @@ TEST(a_helper_that_goes_ends_the_sandbox)
 }
 
 /* Undo of a later container: agentd and mountd forget it, the sandbox stays. */
-TEST(later_step_fails)
-{
+TEST (later_step_fails) {
 	static const struct {
 		const char *what, *trace;
 	} later[] = {
 		{ "mountd.add_container", "persistd.forget mountd.add_container " },
-		{ "mountd.open_stdio", "persistd.forget mountd.add_container mountd.open_stdio "
-				       "agentd.remove mountd.remove_container " },
+		{ "mountd.open_stdio",
+			"persistd.forget mountd.add_container mountd.open_stdio "
+			"agentd.remove mountd.remove_container " },
 		{ "agentd.create_container",
 			"persistd.forget mountd.add_container mountd.open_stdio "
 			"agentd.create_container agentd.remove mountd.remove_container " },
@@ -301,8 +291,7 @@ TEST(later_step_fails)
 }
 
 /* "Some role could not start": said by every Create, ended by Shutdown. */
-TEST(a_role_that_failed_is_told_by_create)
-{
+TEST (a_role_that_failed_is_told_by_create) {
 	fx.events = 0;
 	fx_start_unlocked(&fx, NULL);
 	fx_ctl(&fx, CTL_FAILED, ROLE_VMMD, 0, "isolation, stage filter: no");
@@ -317,8 +306,7 @@ TEST(a_role_that_failed_is_told_by_create)
 	end();
 }
 
-TEST(nobody_is_served_before_lock)
-{
+TEST (nobody_is_served_before_lock) {
 	uint32_t stream;
 
 	fx.events = -1;
@@ -332,8 +320,7 @@ TEST(nobody_is_served_before_lock)
 	end();
 }
 
-TEST(bad_requests_change_nothing)
-{
+TEST (bad_requests_change_nothing) {
 	Containerd__CreateTaskRequest r = CONTAINERD__CREATE_TASK_REQUEST__INIT;
 	Containerd__Mount mount = CONTAINERD__MOUNT__INIT, *mounts[100];
 	static const char *const ids[] = { "", "-a", ".a", "a/b", "../s1", "a b", "\xc3\xa4",
@@ -368,8 +355,7 @@ TEST(bad_requests_change_nothing)
 	end();
 }
 
-TEST(the_clients_deadline_counts)
-{
+TEST (the_clients_deadline_counts) {
 	Containerd__CreateTaskRequest r = CONTAINERD__CREATE_TASK_REQUEST__INIT;
 	uint8_t buf[256];
 	uint32_t stream;

@@ -35,8 +35,7 @@ static void life(const char *id)
 
 #define LIFE(id) "/tasks/create:" id " /tasks/start:" id " /tasks/exit:" id " /tasks/delete:" id " "
 
-TEST(without_a_socket_nothing_is_sent)
-{
+TEST (without_a_socket_nothing_is_sent) {
 	fx.events = -1;
 	begin();
 	life(SANDBOX);
@@ -45,8 +44,7 @@ TEST(without_a_socket_nothing_is_sent)
 	end();
 }
 
-TEST(in_order)
-{
+TEST (in_order) {
 	begin();
 	life(SANDBOX);
 	life("c2");
@@ -58,8 +56,7 @@ TEST(in_order)
 }
 
 /* The second is not sent before the first is acknowledged. */
-TEST(one_at_a_time)
-{
+TEST (one_at_a_time) {
 	begin();
 	fx.events_silent = true;
 	life(SANDBOX);
@@ -69,8 +66,7 @@ TEST(one_at_a_time)
 }
 
 /* containerd goes away before it acknowledges: that event comes again, and the rest. */
-TEST(resent_after_a_restart)
-{
+TEST (resent_after_a_restart) {
 	begin();
 	fx.events_silent = true;
 	CHECK_INT(fx_create(&fx, &c, SANDBOX, &a), 0);
@@ -90,8 +86,7 @@ TEST(resent_after_a_restart)
 }
 
 /* With nothing to say there is nothing to do: no call, no timer, no wake-up. */
-TEST(idle_without_containerd)
-{
+TEST (idle_without_containerd) {
 	char path[64], line[256];
 	long before = -1, after = -1;
 	long *to[] = { &before, &after };
@@ -123,8 +118,7 @@ TEST(idle_without_containerd)
 	end();
 }
 
-TEST(a_connection_that_closes_at_once_is_no_storm)
-{
+TEST (a_connection_that_closes_at_once_is_no_storm) {
 	int64_t t = clock_ms();
 
 	begin();
@@ -140,8 +134,7 @@ TEST(a_connection_that_closes_at_once_is_no_storm)
 	end();
 }
 
-TEST(a_refused_event_does_not_block_the_others)
-{
+TEST (a_refused_event_does_not_block_the_others) {
 	begin();
 	fx.event_code = TTRPC_INVALID_ARGUMENT;
 	CHECK_INT(fx_create(&fx, &c, SANDBOX, &a), 0);
@@ -153,8 +146,7 @@ TEST(a_refused_event_does_not_block_the_others)
 	end();
 }
 
-TEST(garbage_for_an_answer)
-{
+TEST (garbage_for_an_answer) {
 	begin();
 	fx.events_silent = true;
 	CHECK_INT(fx_create(&fx, &c, SANDBOX, &a), 0);
@@ -166,8 +158,7 @@ TEST(garbage_for_an_answer)
 }
 
 /* containerd does not read: 1,024 are kept, exits longest. */
-TEST(the_queue_has_an_end)
-{
+TEST (the_queue_has_an_end) {
 	begin();
 	fx.events_silent = true;
 	CHECK_INT(fx_create(&fx, &c, SANDBOX, &a), 0);
@@ -197,8 +188,7 @@ TEST(the_queue_has_an_end)
 	end();
 }
 
-TEST(shutdown_waits_for_the_last_events)
-{
+TEST (shutdown_waits_for_the_last_events) {
 	Containerd__ShutdownRequest r = CONTAINERD__SHUTDOWN_REQUEST__INIT;
 
 	begin();

@@ -377,8 +377,8 @@ static void one_event(struct fx *fx, const struct ttrpc_header *h, const uint8_t
 	CHECK(f && f->envelope && f->envelope->event && f->envelope->timestamp);
 	e = f->envelope;
 	CHECK_STR(e->namespace_, "ns1");
-	event = (Containerd__TaskStart *)protobuf_c_message_unpack(&containerd__task_start__descriptor,
-		NULL, 0, NULL);
+	event = (Containerd__TaskStart *)
+		protobuf_c_message_unpack(&containerd__task_start__descriptor, NULL, 0, NULL);
 	CHECK(event);
 	containerd__task_start__free_unpacked(event, NULL);
 	{
@@ -489,7 +489,8 @@ void fx_client(struct fx *fx, struct client *c)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
 
-	*c = (struct client){ .fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), .cap = 1 << 20 };
+	*c = (struct client){ .fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0),
+		.cap = 1 << 20 };
 	strcpy(a.sun_path, fx->path);
 	CHECK(connect(c->fd, (struct sockaddr *)&a, sizeof(a)) == 0);
 	c->buf = malloc(c->cap);
@@ -577,8 +578,7 @@ static bool take_answer(struct client *c, uint32_t stream, struct answer *a)
 		r = ttrpc__response__unpack(NULL, h.length, c->buf + off + TTRPC_HEADER_LEN);
 		CHECK(r);
 		a->code = r->status ? r->status->code : 0;
-		snprintf(a->message, sizeof(a->message), "%s",
-			r->status ? r->status->message : "");
+		snprintf(a->message, sizeof(a->message), "%s", r->status ? r->status->message : "");
 		CHECK(r->payload.len <= sizeof(a->payload));
 		if (r->payload.len)
 			memcpy(a->payload, r->payload.data, r->payload.len);
@@ -636,7 +636,8 @@ int fx_create(struct fx *fx, struct client *c, const char *id, struct answer *a)
 	char *options[] = { (char *)"lowerdir=/a:/b", (char *)"upperdir=/c" };
 	char bundle[256];
 
-	snprintf(bundle, sizeof(bundle), "/run/containerd/io.containerd.runtime.v2.task/ns1/%s", id);
+	snprintf(bundle, sizeof(bundle), "/run/containerd/io.containerd.runtime.v2.task/ns1/%s",
+		id);
 	mount.type = (char *)"overlay";
 	mount.source = (char *)"overlay";
 	mount.options = options;
@@ -646,6 +647,8 @@ int fx_create(struct fx *fx, struct client *c, const char *id, struct answer *a)
 	r.rootfs = mounts;
 	r.n_rootfs = 1;
 	r.stdout = (char *)"/run/fifo/out";
+	if (fx->stdin_path)
+		r.stdin = (char *)fx->stdin_path;
 	return fx_call(fx, c, "Create", &r.base, a);
 }
 

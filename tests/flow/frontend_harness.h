@@ -17,16 +17,16 @@
 #include "tests/lib/test.h"
 
 #define TASK_PID 4242
-#define SANDBOX	 "s1"
-#define BUNDLE	 "/run/containerd/io.containerd.runtime.v2.task/ns1/s1"
+#define SANDBOX  "s1"
+#define BUNDLE   "/run/containerd/io.containerd.runtime.v2.task/ns1/s1"
 
 enum peer_nr { P_CTL, P_NETD, P_MOUNTD, P_VMMD, P_AGENTD, P_PERSISTD, P_COUNT };
 
 enum action {
 	ACT_OK,
-	ACT_FAIL,   /* an error with code and text */
-	ACT_SILENT, /* no answer; fx_answer_held() gives it later */
-	ACT_DIE,    /* the peer closes its channel instead */
+	ACT_FAIL,    /* an error with code and text */
+	ACT_SILENT,  /* no answer; fx_answer_held() gives it later */
+	ACT_DIE,     /* the peer closes its channel instead */
 	ACT_GARBAGE, /* bytes that are no packet */
 };
 
@@ -48,7 +48,7 @@ struct held {
 
 struct fx {
 	int pid;
-	int status; /* of its end, once waited for */
+	int status;      /* of its end, once waited for */
 	int fd[P_COUNT]; /* ours; -1: closed */
 	int listener;
 	char path[64];
@@ -61,16 +61,17 @@ struct fx {
 	struct held held[HELD_MAX];
 	unsigned n_held;
 	uint32_t last_index, last_process; /* of CREATE_CONTAINER */
-	char last_bundle[128];		   /* of ADD_CONTAINER */
-	uint32_t recorded;		   /* status of the last RECORD */
+	char last_bundle[128];             /* of ADD_CONTAINER */
+	uint32_t recorded;                 /* status of the last RECORD */
 	unsigned n_records;
-	bool kill_vm, stop;		   /* CTL_KILL_VM, CTL_STOP came */
-	bool no_kill;			   /* a KILL_VM is not followed by QEMU's end */
+	const char *stdin_path; /* for fx_create() */
+	bool kill_vm, stop;     /* CTL_KILL_VM, CTL_STOP came */
+	bool no_kill;           /* a KILL_VM is not followed by QEMU's end */
 	/* containerd's event service */
-	int events; /* ours; -1: none */
+	int events;         /* ours; -1: none */
 	bool events_silent; /* do not acknowledge */
 	bool events_dead;   /* open_events fails */
-	int event_code;	    /* acknowledge with this code */
+	int event_code;     /* acknowledge with this code */
 	char topics[65536]; /* "/tasks/create:c1 ..." as they came */
 	unsigned n_events;
 	uint8_t event_buf[1 << 18];

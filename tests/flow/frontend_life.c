@@ -43,8 +43,7 @@ static void check_wait_answer(uint32_t status)
 	containerd__wait_response__free_unpacked(w, NULL);
 }
 
-TEST(a_whole_life)
-{
+TEST (a_whole_life) {
 	Containerd__PidsRequest pids = CONTAINERD__PIDS_REQUEST__INIT;
 	Containerd__ConnectRequest connect_request = CONTAINERD__CONNECT_REQUEST__INIT;
 	Containerd__PidsResponse *p;
@@ -101,8 +100,7 @@ TEST(a_whole_life)
 	end();
 }
 
-TEST(wrong_states)
-{
+TEST (wrong_states) {
 	running();
 	CHECK_INT(fx_do_start(&fx, &c, SANDBOX, &a), TTRPC_FAILED_PRECONDITION);
 	CHECK_INT(fx_delete(&fx, &c, SANDBOX, &a), TTRPC_FAILED_PRECONDITION);
@@ -115,8 +113,34 @@ TEST(wrong_states)
 	end();
 }
 
-TEST(no_exec_yet)
+static int close_stdin(const char *id)
 {
+	Containerd__CloseIORequest r = CONTAINERD__CLOSE_IOREQUEST__INIT;
+
+	r.id = (char *)id;
+	r.stdin = 1;
+	return fx_call(&fx, &c, "CloseIO", &r.base, &a);
+}
+
+TEST (close_io) {
+	running();
+	fx.trace[0] = '\0';
+	/* It has no stdin. */
+	CHECK_INT(close_stdin(SANDBOX), 0);
+	CHECK_STR(fx.trace, "");
+	CHECK_INT(close_stdin("c2"), TTRPC_NOT_FOUND);
+	fx.stdin_path = "/run/fifo/in";
+	CHECK_INT(fx_create(&fx, &c, "c2", &a), 0);
+	fx.trace[0] = '\0';
+	CHECK_INT(close_stdin("c2"), 0);
+	CHECK_INT(close_stdin("c2"), 0);
+	CHECK_STR(fx.trace, "agentd.close_stdin agentd.close_stdin ");
+	fx_rule(&fx, "agentd.close_stdin", ACT_FAIL, EIO, "no");
+	CHECK_INT(close_stdin("c2"), TTRPC_UNKNOWN);
+	end();
+}
+
+TEST (no_exec_yet) {
 	Containerd__StateRequest r = CONTAINERD__STATE_REQUEST__INIT;
 
 	running();
@@ -128,8 +152,7 @@ TEST(no_exec_yet)
 	end();
 }
 
-TEST(an_exit_that_races_start_waits_for_its_answer)
-{
+TEST (an_exit_that_races_start_waits_for_its_answer) {
 	Containerd__StartRequest r = CONTAINERD__START_REQUEST__INIT;
 	uint32_t start, wait;
 
@@ -154,8 +177,7 @@ TEST(an_exit_that_races_start_waits_for_its_answer)
 	end();
 }
 
-TEST(start_fails_and_delete_still_works)
-{
+TEST (start_fails_and_delete_still_works) {
 	begin();
 	fx_rule(&fx, "agentd.start", ACT_FAIL, ENOENT, "exec \"nope\": no such file");
 	CHECK_INT(fx_do_start(&fx, &c, SANDBOX, &a), TTRPC_UNKNOWN);
@@ -170,8 +192,7 @@ TEST(start_fails_and_delete_still_works)
 }
 
 /* Told to nobody before it is recorded. */
-TEST(an_exit_is_recorded_first)
-{
+TEST (an_exit_is_recorded_first) {
 	uint32_t wait;
 
 	running();
@@ -188,8 +209,7 @@ TEST(an_exit_is_recorded_first)
 }
 
 /* A disk that fails must not keep the pod for ever. */
-TEST(an_exit_that_cannot_be_recorded_is_told_all_the_same)
-{
+TEST (an_exit_that_cannot_be_recorded_is_told_all_the_same) {
 	uint32_t wait;
 
 	running();
@@ -202,8 +222,7 @@ TEST(an_exit_that_cannot_be_recorded_is_told_all_the_same)
 	end();
 }
 
-TEST(exits_are_told_once)
-{
+TEST (exits_are_told_once) {
 	running();
 	fx_exited(&fx, fx.last_process, 1);
 	fx_exited(&fx, fx.last_process, 2);
@@ -216,8 +235,7 @@ TEST(exits_are_told_once)
 	end();
 }
 
-TEST(a_thousand_waiters)
-{
+TEST (a_thousand_waiters) {
 	static struct client w[10];
 	uint32_t stream[10][100];
 	long before, after;
@@ -252,8 +270,7 @@ TEST(a_thousand_waiters)
 	end();
 }
 
-TEST(wait_honours_the_clients_deadline)
-{
+TEST (wait_honours_the_clients_deadline) {
 	uint32_t wait;
 	int64_t t = clock_ms();
 
@@ -269,8 +286,7 @@ TEST(wait_honours_the_clients_deadline)
 
 /* ---- Kill ---- */
 
-TEST(kill_is_a_question_to_agentd)
-{
+TEST (kill_is_a_question_to_agentd) {
 	running();
 	fx.trace[0] = '\0';
 	CHECK_INT(fx_kill(&fx, &c, SANDBOX, SIGTERM, &a), 0);
@@ -282,8 +298,7 @@ TEST(kill_is_a_question_to_agentd)
 	end();
 }
 
-TEST(kill_of_one_that_was_never_started_ends_it)
-{
+TEST (kill_of_one_that_was_never_started_ends_it) {
 	uint32_t wait;
 
 	begin();
@@ -305,8 +320,7 @@ static void pod(void)
 	CHECK_INT(fx_do_start(&fx, &c, "c2", &a), 0);
 }
 
-TEST(a_silent_guest_and_a_gentle_signal)
-{
+TEST (a_silent_guest_and_a_gentle_signal) {
 	int64_t t;
 
 	pod();
@@ -333,8 +347,7 @@ static void check_everything_ended(void)
 	fx_shutdown(&fx, &c);
 }
 
-TEST(a_silent_guest_and_sigkill)
-{
+TEST (a_silent_guest_and_sigkill) {
 	int64_t t;
 
 	pod();
@@ -346,8 +359,7 @@ TEST(a_silent_guest_and_sigkill)
 	end();
 }
 
-TEST(a_silent_guest_and_any_signal_to_the_sandbox)
-{
+TEST (a_silent_guest_and_any_signal_to_the_sandbox) {
 	pod();
 	fx_rule(&fx, "agentd.signal", ACT_SILENT, 0, NULL);
 	CHECK_INT(fx_kill(&fx, &c, SANDBOX, SIGTERM, &a), 0);
@@ -355,8 +367,7 @@ TEST(a_silent_guest_and_any_signal_to_the_sandbox)
 	end();
 }
 
-TEST(kill_has_no_queue_before_it)
-{
+TEST (kill_has_no_queue_before_it) {
 	Containerd__KillRequest r = CONTAINERD__KILL_REQUEST__INIT;
 	uint32_t stream[1000];
 
@@ -380,8 +391,7 @@ TEST(kill_has_no_queue_before_it)
 
 /* ---- Delete ---- */
 
-TEST(delete_does_not_wait_long_for_anybody)
-{
+TEST (delete_does_not_wait_long_for_anybody) {
 	int64_t t;
 
 	running();
@@ -400,8 +410,7 @@ TEST(delete_does_not_wait_long_for_anybody)
 	end();
 }
 
-TEST(delete_goes_on_after_an_error)
-{
+TEST (delete_goes_on_after_an_error) {
 	running();
 	fx_exited(&fx, fx.last_process, 4);
 	CHECK(fx_until(&fx, fx.topics, "/tasks/exit", 1000));
@@ -415,8 +424,7 @@ TEST(delete_goes_on_after_an_error)
 
 /* ---- Shutdown ---- */
 
-TEST(shutdown_with_containers_is_ignored)
-{
+TEST (shutdown_with_containers_is_ignored) {
 	Containerd__ShutdownRequest r = CONTAINERD__SHUTDOWN_REQUEST__INIT;
 
 	running();
@@ -428,8 +436,7 @@ TEST(shutdown_with_containers_is_ignored)
 	end();
 }
 
-TEST(shutdown_now)
-{
+TEST (shutdown_now) {
 	Containerd__ShutdownRequest r = CONTAINERD__SHUTDOWN_REQUEST__INIT;
 	int64_t t = clock_ms();
 
@@ -445,8 +452,7 @@ TEST(shutdown_now)
 	end();
 }
 
-TEST(shutdown_keeps_its_budget_when_nobody_answers)
-{
+TEST (shutdown_keeps_its_budget_when_nobody_answers) {
 	Containerd__ShutdownRequest r = CONTAINERD__SHUTDOWN_REQUEST__INIT;
 	int64_t t;
 
@@ -465,8 +471,7 @@ TEST(shutdown_keeps_its_budget_when_nobody_answers)
 	end();
 }
 
-TEST(the_supervisor_goes)
-{
+TEST (the_supervisor_goes) {
 	running();
 	close(fx.fd[P_CTL]);
 	fx.fd[P_CTL] = -1;

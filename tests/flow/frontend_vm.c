@@ -8,9 +8,9 @@
 #include "ipc/vmmd.pb-c.h"
 #include "tests/flow/frontend_harness.h"
 
-#define EXITED	 IPC__VM_EVENT__KIND__EXITED
+#define EXITED   IPC__VM_EVENT__KIND__EXITED
 #define PANICKED IPC__VM_EVENT__KIND__GUEST_PANICKED
-#define LOST	 IPC__VM_EVENT__KIND__QMP_LOST
+#define LOST     IPC__VM_EVENT__KIND__QMP_LOST
 #define POWEROFF IPC__VM_EVENT__KIND__GUEST_SHUTDOWN
 
 static struct fx fx;
@@ -47,8 +47,7 @@ static void check_all_137(void)
 	fx_stop(&fx);
 }
 
-TEST(qemu_dies_vmmd_speaks_first)
-{
+TEST (qemu_dies_vmmd_speaks_first) {
 	pod();
 	fx_vm_event(&fx, EXITED, 1, "out of luck");
 	fx_ctl(&fx, CTL_CHILD_EXIT, ROLE_QEMU, 1, "");
@@ -56,8 +55,7 @@ TEST(qemu_dies_vmmd_speaks_first)
 	CHECK_CONTAINS(fx.logs, "out of luck");
 }
 
-TEST(qemu_dies_the_supervisor_speaks_first)
-{
+TEST (qemu_dies_the_supervisor_speaks_first) {
 	pod();
 	fx_ctl(&fx, CTL_CHILD_EXIT, ROLE_QEMU, 139, "");
 	fx_pump(&fx, 20, NULL);
@@ -66,16 +64,14 @@ TEST(qemu_dies_the_supervisor_speaks_first)
 	CHECK_CONTAINS(fx.logs, "QEMU ended with status 139: segfault");
 }
 
-TEST(qemu_dies_and_vmmd_says_nothing)
-{
+TEST (qemu_dies_and_vmmd_says_nothing) {
 	pod();
 	fx_ctl(&fx, CTL_CHILD_EXIT, ROLE_QEMU, 139, "");
 	check_all_137();
 	CHECK_CONTAINS(fx.logs, "QEMU ended with status 139");
 }
 
-TEST(virtiofsd_dies)
-{
+TEST (virtiofsd_dies) {
 	pod();
 	fx_ctl(&fx, CTL_CHILD_EXIT, ROLE_VIRTIOFSD, 139, "");
 	CHECK(fx_until(&fx, fx.trace, "ctl.kill_vm", 1000));
@@ -83,24 +79,21 @@ TEST(virtiofsd_dies)
 	CHECK_CONTAINS(fx.logs, "virtiofsd ended with status 139");
 }
 
-TEST(the_guest_panics)
-{
+TEST (the_guest_panics) {
 	pod();
 	fx_vm_event(&fx, PANICKED, 0, "");
 	CHECK(fx_until(&fx, fx.trace, "ctl.kill_vm", 1000));
 	check_all_137();
 }
 
-TEST(qmp_is_lost)
-{
+TEST (qmp_is_lost) {
 	pod();
 	fx_vm_event(&fx, LOST, 0, "a line of 2 MiB");
 	CHECK(fx_until(&fx, fx.trace, "ctl.kill_vm", 1000));
 	check_all_137();
 }
 
-TEST(the_guest_powers_off)
-{
+TEST (the_guest_powers_off) {
 	pod();
 	fx_vm_event(&fx, POWEROFF, 0, "");
 	fx_pump(&fx, 50, NULL);
@@ -109,16 +102,14 @@ TEST(the_guest_powers_off)
 	CHECK_CONTAINS(fx.logs, "the guest has shut down");
 }
 
-TEST(the_guest_powers_off_and_qemu_stays)
-{
+TEST (the_guest_powers_off_and_qemu_stays) {
 	pod();
 	fx_vm_event(&fx, POWEROFF, 0, "");
 	CHECK(fx_until(&fx, fx.trace, "ctl.kill_vm", 3000));
 	check_all_137();
 }
 
-TEST(the_agent_is_lost)
-{
+TEST (the_agent_is_lost) {
 	Ipc__AgentdLost lost = IPC__AGENTD_LOST__INIT;
 	struct error err;
 
@@ -132,8 +123,7 @@ TEST(the_agent_is_lost)
 }
 
 /* One that has exited already keeps its status. */
-TEST(an_exit_before_the_end_counts)
-{
+TEST (an_exit_before_the_end_counts) {
 	pod();
 	fx_rule(&fx, "persistd.record", ACT_SILENT, 0, NULL);
 	fx_exited(&fx, 1, 3);
@@ -191,8 +181,7 @@ static void dies_during(const char *what)
 	fx_stop(&fx);
 }
 
-TEST(qemu_dies_during_create)
-{
+TEST (qemu_dies_during_create) {
 	dies_during("vmmd.launch");
 	dies_during("vmmd.cont");
 	dies_during("agentd.connect");
@@ -201,8 +190,7 @@ TEST(qemu_dies_during_create)
 }
 
 /* agentd notices first; the reason comes while everything is undone. */
-TEST(the_reason_comes_late)
-{
+TEST (the_reason_comes_late) {
 	memset(&fx, 0, sizeof(fx));
 	fx.events = 0;
 	fx_rule(&fx, "agentd.connect", ACT_FAIL, EPIPE, "the stream has ended");
@@ -225,8 +213,7 @@ TEST(the_reason_comes_late)
 	fx_stop(&fx);
 }
 
-TEST(start_is_answered_when_the_vm_dies)
-{
+TEST (start_is_answered_when_the_vm_dies) {
 	Containerd__StartRequest r = CONTAINERD__START_REQUEST__INIT;
 	uint32_t stream;
 
@@ -245,8 +232,7 @@ TEST(start_is_answered_when_the_vm_dies)
 }
 
 /* The last rung: a VM that cannot be killed takes the sandbox with it. */
-TEST(a_vm_that_does_not_die)
-{
+TEST (a_vm_that_does_not_die) {
 	pod();
 	fx.no_kill = true;
 	fx_vm_event(&fx, PANICKED, 0, "");
@@ -256,8 +242,7 @@ TEST(a_vm_that_does_not_die)
 	fx_stop(&fx);
 }
 
-TEST(virtiofsd_dies_before_the_vm)
-{
+TEST (virtiofsd_dies_before_the_vm) {
 	memset(&fx, 0, sizeof(fx));
 	fx.events = 0;
 	fx_start(&fx, NULL);

@@ -39,7 +39,7 @@ static void render(const struct qemu_cmdline *c, enum qemu_form form, char *ret,
 	CHECK_INT(qemu_cmdline_print(c, form, &argv, NULL), 0);
 	for (size_t i = 0; i < argv.n; i++) {
 		bool joined = form == QEMU_FORM_CLASSIC && i + 1 < argv.n &&
-			      argv.arg[i][0] == '-' && argv.arg[i + 1][0] != '-';
+			argv.arg[i][0] == '-' && argv.arg[i + 1][0] != '-';
 
 		used += (size_t)snprintf(ret + used, size - used, "%s%c", argv.arg[i],
 			joined ? ' ' : '\n');
@@ -84,18 +84,15 @@ static const struct qemu_config base = {
 	.append = "console=hvc0 quiet reboot=t panic=1",
 };
 
-TEST(q35_tcg)
-{
+TEST (q35_tcg) {
 	check("q35-tcg", &base, false);
 }
 
-TEST(q35_tcg_share)
-{
+TEST (q35_tcg_share) {
 	check("q35-tcg-share", &base, true);
 }
 
-TEST(q35_kvm_large)
-{
+TEST (q35_kvm_large) {
 	struct qemu_config config = base;
 
 	config.name = "k8s.io,pod-7";

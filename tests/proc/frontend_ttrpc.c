@@ -61,8 +61,7 @@ static void header(uint8_t out[TTRPC_HEADER_LEN], uint32_t len, uint32_t stream,
 }
 
 /* C1 */
-TEST(too_long_frames_are_refused_and_drained)
-{
+TEST (too_long_frames_are_refused_and_drained) {
 	static uint8_t junk[1 << 16];
 	uint8_t h[TTRPC_HEADER_LEN];
 	struct client x;
@@ -121,19 +120,17 @@ static size_t fill(uint8_t *to, size_t size, const void *unit, size_t len)
 }
 
 /* C2, C3, C11: as the envelope, and as what is inside it. */
-TEST(bombs)
-{
+TEST (bombs) {
 	static const struct {
 		const char *unit;
 		size_t len;
 	} units[] = {
-		{ "\x78\x01", 2 },	   /* unknown field 15 */
-		{ "\xfa\x07\x00", 3 },	   /* unknown, length 0 */
-		{ "\x1a\x00", 2 },	   /* field 3: rootfs, empty; of the envelope: payload */
-		{ "\x2a\x00", 2 },	   /* field 5: metadata, empty; stdin, empty */
-		{ "\x0a\x00", 2 },	   /* field 1: a string, again and again */
-		{ "\x0a\x01\x61", 3 },
-		{ "\x1a\x02\x22\x00", 4 }, /* rootfs with an empty option */
+		{ "\x78\x01", 2 },     /* unknown field 15 */
+		{ "\xfa\x07\x00", 3 }, /* unknown, length 0 */
+		{ "\x1a\x00", 2 },     /* field 3: rootfs, empty; of the envelope: payload */
+		{ "\x2a\x00", 2 },     /* field 5: metadata, empty; stdin, empty */
+		{ "\x0a\x00", 2 },     /* field 1: a string, again and again */
+		{ "\x0a\x01\x61", 3 }, { "\x1a\x02\x22\x00", 4 }, /* rootfs with an empty option */
 	};
 	static uint8_t payload[TTRPC_DATA_MAX - 256];
 	struct client x;
@@ -147,10 +144,12 @@ TEST(bombs)
 
 		CHECK(code == TTRPC_INVALID_ARGUMENT || code == TTRPC_UNIMPLEMENTED);
 		n = fill(payload, sizeof(payload), units[i].unit, units[i].len);
-		CHECK(fx_answer(&fx, &x, fx_send_raw(&x, TASK, "Create", payload, n, 0), &a, 10000));
+		CHECK(fx_answer(&fx, &x, fx_send_raw(&x, TASK, "Create", payload, n, 0), &a,
+			10000));
 		CHECK_INT(a.code, TTRPC_RESOURCE_EXHAUSTED);
 		n = fill(payload, 256 << 10, units[i].unit, units[i].len);
-		CHECK(fx_answer(&fx, &x, fx_send_raw(&x, TASK, "Create", payload, n, 0), &a, 10000));
+		CHECK(fx_answer(&fx, &x, fx_send_raw(&x, TASK, "Create", payload, n, 0), &a,
+			10000));
 		CHECK_INT(a.code, TTRPC_INVALID_ARGUMENT);
 		if (fx_rss_kib(&fx) > peak)
 			peak = fx_rss_kib(&fx);
@@ -162,23 +161,26 @@ TEST(bombs)
 }
 
 /* C4, C6, C7 */
-TEST(bad_encodings)
-{
+TEST (bad_encodings) {
 	static const struct {
 		const char *bytes;
 		size_t len;
 	} bad[] = {
-		{ "\x0b", 1 },			      /* wire type 3 */
-		{ "\x0c", 1 },			      /* wire type 4 */
-		{ "\x0f", 1 },			      /* wire type 7 */
-		{ "\x0a", 1 },			      /* no length */
-		{ "\x0a\x05" "ab", 4 },		      /* too short */
+		{ "\x0b", 1 }, /* wire type 3 */
+		{ "\x0c", 1 }, /* wire type 4 */
+		{ "\x0f", 1 }, /* wire type 7 */
+		{ "\x0a", 1 }, /* no length */
+		{ "\x0a\x05"
+		  "ab",
+			4 },                                                /* too short */
 		{ "\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 12 }, /* long varint */
-		{ "\x00\x00", 2 },		      /* tag 0 */
-		{ "\x80\x80\x80\x80\x80\x80", 6 },    /* unfinished tag */
-		{ "\x0a\x03" "s1\0", 5 },	      /* a NUL behind a good id */
-		{ "\x0a\x02\xc0\x80", 4 },	      /* UTF-8 for NUL */
-		{ "\x0a\x03\xed\xa0\x80", 5 },	      /* a surrogate */
+		{ "\x00\x00", 2 },                                          /* tag 0 */
+		{ "\x80\x80\x80\x80\x80\x80", 6 },                          /* unfinished tag */
+		{ "\x0a\x03"
+		  "s1\0",
+			5 },                   /* a NUL behind a good id */
+		{ "\x0a\x02\xc0\x80", 4 },     /* UTF-8 for NUL */
+		{ "\x0a\x03\xed\xa0\x80", 5 }, /* a surrogate */
 		{ "\x0a\x01\xff", 3 },
 		{ "\x0a\x02s1\x12\x02\xff\xfe", 8 },
 	};
@@ -203,8 +205,7 @@ TEST(bad_encodings)
 	end();
 }
 
-TEST(streams_and_types)
-{
+TEST (streams_and_types) {
 	uint8_t h[TTRPC_HEADER_LEN];
 	uint32_t s;
 
@@ -241,8 +242,7 @@ TEST(streams_and_types)
 }
 
 /* Byte by byte, and many in one write. */
-TEST(frames_in_any_portion)
-{
+TEST (frames_in_any_portion) {
 	uint8_t frames[50 * 128];
 	size_t len = 0;
 	struct client x;
@@ -277,8 +277,7 @@ static bool is_closed(int fd, int ms)
 }
 
 /* C9 */
-TEST(the_33rd_connection)
-{
+TEST (the_33rd_connection) {
 	static struct client x[40];
 	int fds;
 
@@ -301,8 +300,7 @@ TEST(the_33rd_connection)
 	end();
 }
 
-TEST(ten_thousand_connections)
-{
+TEST (ten_thousand_connections) {
 	int fds;
 
 	begin();
@@ -322,8 +320,7 @@ TEST(ten_thousand_connections)
 	end();
 }
 
-TEST(half_frames_and_slow_loris)
-{
+TEST (half_frames_and_slow_loris) {
 	const char *const options[] = { "frame_timeout_ms=700", NULL };
 	struct client half[15], loris[15];
 	uint8_t h[TTRPC_HEADER_LEN];
@@ -357,8 +354,7 @@ TEST(half_frames_and_slow_loris)
 }
 
 /* A client that asks and never reads: its requests stop, ours go on. */
-TEST(a_client_that_does_not_read)
-{
+TEST (a_client_that_does_not_read) {
 	struct client x;
 	long before;
 	uint8_t body[] = "\x0a\x02s1";
@@ -410,8 +406,7 @@ stuck:
 	end();
 }
 
-TEST(too_many_unanswered)
-{
+TEST (too_many_unanswered) {
 	uint32_t last = 0;
 
 	begin();
@@ -425,8 +420,7 @@ TEST(too_many_unanswered)
 }
 
 /* F2 */
-TEST(only_root_is_served)
-{
+TEST (only_root_is_served) {
 	int status;
 	pid_t pid;
 
@@ -450,8 +444,7 @@ TEST(only_root_is_served)
 }
 
 /* The error's text is ours to send, whatever a helper put into it. */
-TEST(texts_are_clean)
-{
+TEST (texts_are_clean) {
 	fx.events = -1;
 	fx_rule(&fx, "mountd.add_container", ACT_FAIL, EIO, "bad \xff\x1b[31m text\nmore");
 	fx_start(&fx, NULL);
@@ -490,8 +483,7 @@ static int listen_count(const char *dir)
 	return n - 2;
 }
 
-TEST(it_holds_nothing)
-{
+TEST (it_holds_nothing) {
 	static const char *const caps[] = { "CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:" };
 	char path[64];
 

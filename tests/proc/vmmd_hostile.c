@@ -12,9 +12,9 @@
 #include "ipc/slot.pb-c.h"
 #include "tests/proc/vmmd_rig.h"
 
-#define QEMU	 "/usr/bin/qemu-system-x86_64"
+#define QEMU     "/usr/bin/qemu-system-x86_64"
 #define GREETING "{\"QMP\": {\"version\": {}, \"capabilities\": []}}\r\n"
-#define QMP_FD	 10
+#define QMP_FD   10
 
 static void need_root(void)
 {
@@ -188,8 +188,7 @@ static void ask_stop(struct fake *f)
 
 /* ---- QEMU against vmmd ---- */
 
-TEST(line_without_end)
-{
+TEST (line_without_end) {
 	struct fake f;
 	static char block[65536];
 	size_t sent = 0;
@@ -201,14 +200,14 @@ TEST(line_without_end)
 	while (send(f.fds[QMP_FD], block, sizeof(block), MSG_NOSIGNAL) > 0)
 		sent += sizeof(block);
 	CHECK(sent < 4 * 1024 * 1024);
-	expect_launch_error(&f, "launch: QEMU is lost before QMP answered (a line longer than "
-				"1048576 bytes)");
+	expect_launch_error(&f,
+		"launch: QEMU is lost before QMP answered (a line longer than "
+		"1048576 bytes)");
 	expect_kill(&f);
 	fake_done(&f);
 }
 
-TEST(deep_json)
-{
+TEST (deep_json) {
 	struct fake f;
 	char deep[4096];
 
@@ -224,8 +223,7 @@ TEST(deep_json)
 	fake_done(&f);
 }
 
-TEST(no_greeting)
-{
+TEST (no_greeting) {
 	struct fake f;
 
 	fake_start(&f);
@@ -236,8 +234,7 @@ TEST(no_greeting)
 	fake_done(&f);
 }
 
-TEST(silence)
-{
+TEST (silence) {
 	struct fake f;
 
 	fake_start(&f);
@@ -249,8 +246,7 @@ TEST(silence)
 	fake_done(&f);
 }
 
-TEST(end_before_the_greeting)
-{
+TEST (end_before_the_greeting) {
 	struct fake f;
 
 	fake_start(&f);
@@ -258,13 +254,11 @@ TEST(end_before_the_greeting)
 	fake_exec(&f);
 	CHECK_INT(write(f.fds[2], "first\nlast words", 16), 16);
 	qemu_ends(&f, 1);
-	expect_launch_error(&f,
-		"launch: QEMU ended with status 1 before QMP answered: last words");
+	expect_launch_error(&f, "launch: QEMU ended with status 1 before QMP answered: last words");
 	fake_done(&f);
 }
 
-TEST(answer_to_no_command)
-{
+TEST (answer_to_no_command) {
 	struct fake f;
 	char text[512];
 
@@ -276,8 +270,7 @@ TEST(answer_to_no_command)
 	fake_done(&f);
 }
 
-TEST(answer_with_another_id)
-{
+TEST (answer_with_another_id) {
 	Ipc__VmmdCont msg = IPC__VMMD_CONT__INIT;
 	struct fake f;
 	char text[512];
@@ -290,8 +283,7 @@ TEST(answer_with_another_id)
 	fake_done(&f);
 }
 
-TEST(error_answer_is_passed_on)
-{
+TEST (error_answer_is_passed_on) {
 	Ipc__VmmdCont msg = IPC__VMMD_CONT__INIT;
 	struct fake f;
 	char line[256];
@@ -299,22 +291,23 @@ TEST(error_answer_is_passed_on)
 	fake_launch(&f);
 	rig_ask(&f.rig, VMMD_CONT, &msg.base);
 	snprintf(line, sizeof(line),
-		"{\"id\": %d, \"error\": {\"class\": \"GenericError\", \"desc\": \"not\\u0007now\"}}\n",
+		"{\"id\": %d, \"error\": {\"class\": \"GenericError\", \"desc\": "
+		"\"not\\u0007now\"}}\n",
 		hear(&f, "cont"));
 	say(&f, line);
 	expect_launch_error(&f, "cont: QEMU refuses 'cont': not?now");
 	fake_done(&f);
 }
 
-TEST(events_are_told_once)
-{
+TEST (events_are_told_once) {
 	struct fake f;
 	struct ipc_packet p;
 	char text[512];
 
 	fake_launch(&f);
 	for (int i = 0; i < 1000; i++)
-		say(&f, "{\"event\": \"SHUTDOWN\", \"data\": {\"guest\": true}}\r\n"
+		say(&f,
+			"{\"event\": \"SHUTDOWN\", \"data\": {\"guest\": true}}\r\n"
 			"{\"event\": \"GUEST_PANICKED\"}\r\n"
 			"{\"event\": \"RESET\", \"data\": {\"guest\": true}}\r\n"
 			"{\"event\": \"NEVER_HEARD_OF\", \"data\": {}}\r\n");
@@ -334,8 +327,7 @@ TEST(events_are_told_once)
 	fake_done(&f);
 }
 
-TEST(qmp_closed_by_a_qemu_that_stays)
-{
+TEST (qmp_closed_by_a_qemu_that_stays) {
 	struct fake f;
 	char text[512];
 
@@ -351,8 +343,7 @@ TEST(qmp_closed_by_a_qemu_that_stays)
 	fake_done(&f);
 }
 
-TEST(quit_that_is_ignored)
-{
+TEST (quit_that_is_ignored) {
 	struct fake f;
 	struct ipc_packet p;
 
@@ -368,8 +359,7 @@ TEST(quit_that_is_ignored)
 	fake_done(&f);
 }
 
-TEST(kill_that_does_not_help)
-{
+TEST (kill_that_does_not_help) {
 	struct fake f;
 	struct error err = ERROR_INIT;
 	struct ipc_packet p;
@@ -393,8 +383,7 @@ static void expect_lost(struct fake *f)
 	expect_exit(&f->rig.vmmd, ROLE_EXIT_FAILED);
 }
 
-TEST(launch_twice)
-{
+TEST (launch_twice) {
 	struct fake f;
 
 	fake_launch(&f);
@@ -403,8 +392,7 @@ TEST(launch_twice)
 	fake_done(&f);
 }
 
-TEST(cont_before_launch)
-{
+TEST (cont_before_launch) {
 	Ipc__VmmdCont msg = IPC__VMMD_CONT__INIT;
 	struct fake f;
 
@@ -414,8 +402,7 @@ TEST(cont_before_launch)
 	fake_done(&f);
 }
 
-TEST(launch_after_a_failed_one)
-{
+TEST (launch_after_a_failed_one) {
 	Ipc__VmmdLaunch msg = IPC__VMMD_LAUNCH__INIT;
 	struct fake f;
 
@@ -427,8 +414,7 @@ TEST(launch_after_a_failed_one)
 	fake_done(&f);
 }
 
-TEST(stop_without_a_vm)
-{
+TEST (stop_without_a_vm) {
 	struct fake f;
 	struct ipc_packet p;
 
@@ -441,8 +427,7 @@ TEST(stop_without_a_vm)
 	fake_done(&f);
 }
 
-TEST(request_with_an_fd)
-{
+TEST (request_with_an_fd) {
 	Ipc__VmmdStop msg = IPC__VMMD_STOP__INIT;
 	struct fake f;
 	int fd = STDIN_FILENO;
@@ -455,8 +440,7 @@ TEST(request_with_an_fd)
 	fake_done(&f);
 }
 
-TEST(unknown_type)
-{
+TEST (unknown_type) {
 	Ipc__VmmdStop msg = IPC__VMMD_STOP__INIT;
 	struct fake f;
 
@@ -466,8 +450,7 @@ TEST(unknown_type)
 	fake_done(&f);
 }
 
-TEST(garbage)
-{
+TEST (garbage) {
 	struct fake f;
 
 	fake_start(&f);
@@ -476,8 +459,7 @@ TEST(garbage)
 	fake_done(&f);
 }
 
-TEST(share_that_is_no_socket)
-{
+TEST (share_that_is_no_socket) {
 	Ipc__VmmdLaunch launch = IPC__VMMD_LAUNCH__INIT;
 	Ipc__Share share = IPC__SHARE__INIT;
 	struct fake f;
@@ -495,8 +477,7 @@ TEST(share_that_is_no_socket)
 	fake_done(&f);
 }
 
-TEST(frontend_goes_away)
-{
+TEST (frontend_goes_away) {
 	struct fake f;
 
 	fake_start(&f);
@@ -506,8 +487,7 @@ TEST(frontend_goes_away)
 	fake_done(&f);
 }
 
-TEST(supervisor_goes_away)
-{
+TEST (supervisor_goes_away) {
 	struct fake f;
 
 	fake_start(&f);
@@ -517,8 +497,7 @@ TEST(supervisor_goes_away)
 	fake_done(&f);
 }
 
-TEST(supervisor_speaks_nonsense)
-{
+TEST (supervisor_speaks_nonsense) {
 	struct fake f;
 
 	fake_start(&f);
@@ -527,8 +506,7 @@ TEST(supervisor_speaks_nonsense)
 	fake_done(&f);
 }
 
-TEST(slot_dies_before_exec)
-{
+TEST (slot_dies_before_exec) {
 	struct fake f;
 
 	fake_start(&f);
@@ -583,8 +561,7 @@ static void slot_lost(struct rig *rig)
 	rig_done(rig);
 }
 
-TEST(slot_exec_without_arguments)
-{
+TEST (slot_exec_without_arguments) {
 	struct rig rig;
 
 	slot_start(&rig);
@@ -592,8 +569,7 @@ TEST(slot_exec_without_arguments)
 	slot_lost(&rig);
 }
 
-TEST(slot_exec_with_half_an_argument)
-{
+TEST (slot_exec_with_half_an_argument) {
 	struct rig rig;
 
 	slot_start(&rig);
@@ -603,8 +579,7 @@ TEST(slot_exec_with_half_an_argument)
 	slot_lost(&rig);
 }
 
-TEST(slot_too_many_arguments)
-{
+TEST (slot_too_many_arguments) {
 	struct rig rig;
 
 	slot_start(&rig);
@@ -613,8 +588,7 @@ TEST(slot_too_many_arguments)
 	slot_lost(&rig);
 }
 
-TEST(slot_too_long_arguments)
-{
+TEST (slot_too_long_arguments) {
 	static char part[16001];
 	struct rig rig;
 
@@ -625,8 +599,7 @@ TEST(slot_too_long_arguments)
 	slot_lost(&rig);
 }
 
-TEST(slot_fds_outside_the_rules)
-{
+TEST (slot_fds_outside_the_rules) {
 	static const struct {
 		unsigned target;
 		size_t n;
@@ -642,8 +615,7 @@ TEST(slot_fds_outside_the_rules)
 	}
 }
 
-TEST(slot_same_number_twice)
-{
+TEST (slot_same_number_twice) {
 	struct rig rig;
 
 	slot_start(&rig);
@@ -652,8 +624,7 @@ TEST(slot_same_number_twice)
 	slot_lost(&rig);
 }
 
-TEST(slot_unknown_type)
-{
+TEST (slot_unknown_type) {
 	Ipc__SlotExec msg = IPC__SLOT_EXEC__INIT;
 	struct rig rig;
 
@@ -662,8 +633,7 @@ TEST(slot_unknown_type)
 	slot_lost(&rig);
 }
 
-TEST(slot_peer_goes_away)
-{
+TEST (slot_peer_goes_away) {
 	struct rig rig;
 
 	slot_start(&rig);
@@ -674,8 +644,7 @@ TEST(slot_peer_goes_away)
 	rig_done(&rig);
 }
 
-TEST(slot_supervisor_goes_away)
-{
+TEST (slot_supervisor_goes_away) {
 	struct rig rig;
 
 	slot_start(&rig);
@@ -696,8 +665,7 @@ static void send_fd(struct rig *rig, int fd, unsigned target)
 }
 
 /* Fds whose numbers are the slot's own, sent so that none arrives at its number by chance. */
-TEST(slot_fds_change_places)
-{
+TEST (slot_fds_change_places) {
 	static const char *const args[] = { "-machine", "none", "-nodefaults", "-display", "none" };
 	struct rig rig;
 	struct ipc_packet p;
@@ -726,4 +694,79 @@ TEST(slot_fds_change_places)
 		close(pipes[i][1]);
 	}
 	rig_done(&rig);
+}
+
+/* ---- the launcher against both: what cannot start says why ---- */
+
+static void expect_failed(const char *binary, const char *const *args, const char *sentence)
+{
+	struct pollfd pfd = { .events = POLLIN };
+	int ctl[2], log[2], null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	struct ctl_msg msg;
+	int pid;
+
+	need_root();
+	test_pair(ctl);
+	CHECK_INT(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, log), 0);
+	pid = test_spawn(binary, args,
+		(const struct test_fd[]){
+			{ 0, null }, { 1, null }, { 2, log[1] }, { FD_CTL, ctl[1] }, { -1, -1 } });
+	close(ctl[1]);
+	pfd.fd = ctl[0];
+	CHECK_INT(poll(&pfd, 1, 5000), 1);
+	CHECK_INT(ctl_recv(ctl[0], 0, &msg), 1);
+	CHECK_INT(msg.type, CTL_FAILED);
+	CHECK_CONTAINS(msg.text, sentence);
+	expect_exit(&pid, ROLE_EXIT_FAILED);
+	close(ctl[0]);
+	close(log[0]);
+	close(log[1]);
+	close(null);
+}
+
+TEST (vmmd_options) {
+	static const struct {
+		const char *args[6], *sentence;
+	} cases[] = {
+		{ { "uid=71002", "accel=kvm", "append=x", "qemu=q" },
+			"accel=kvm: the filter for QEMU has no KVM requests yet; use accel=tcg" },
+		{ { "uid=71002", "accel=hvf", "append=x", "qemu=q" },
+			"accel 'hvf' is not one of: tcg, kvm" },
+		{ { "uid=0", "accel=tcg", "append=x", "qemu=q" }, "uid=0 is not for vmmd" },
+		{ { "uid=71002", "accel=tcg", "qemu=q" }, "option 'append' is missing" },
+		{ { "uid=71002", "accel=tcg", "append=x", "qemu=q", "machine=pc" },
+			"machine 'pc' is not one of: q35" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		expect_failed("bulkhead-vmmd", cases[i].args, cases[i].sentence);
+}
+
+#define SLOT_ARGS(binary, kernel, accel)                                      \
+	{                                                                     \
+		"kind=qemu", "uid=71005", "binary=" binary, "kernel=" kernel, \
+			"initrd=/etc/hostname", "accel=" accel                \
+	}
+
+TEST (slot_options) {
+	static const struct {
+		const char *args[7], *sentence;
+	} cases[] = {
+		{ { "kind=vhost", "uid=71005", "binary=" QEMU },
+			"kind=vhost is neither qemu nor virtiofsd" },
+		{ { "kind=qemu", "uid=0", "binary=" QEMU }, "uid=0 is not for QEMU" },
+		{ { "kind=qemu", "uid=71005", "binary=" QEMU }, "kind=qemu needs kernel=" },
+		{ SLOT_ARGS(QEMU, "/etc/hostname", "xen"), "accel=xen is neither tcg nor kvm" },
+		{ SLOT_ARGS("/opt/qemu", "/etc/hostname", "tcg"),
+			"QEMU is /opt/qemu, but its root holds only what is beneath /usr" },
+		{ SLOT_ARGS(QEMU, "/nonexistent", "tcg"),
+			"QEMU's root: open /nonexistent: No such file or directory" },
+		{ SLOT_ARGS(QEMU, "/etc", "tcg"), "/etc is not a regular file" },
+		{ SLOT_ARGS(QEMU, "/etc/shadow", "tcg"),
+			"/etc/shadow cannot be read by QEMU's uid" },
+		{ SLOT_ARGS(QEMU, "/etc/hostname", "tcg"), "join the void's namespaces" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		expect_failed("bulkhead-slot", cases[i].args, cases[i].sentence);
 }

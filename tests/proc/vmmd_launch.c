@@ -11,7 +11,7 @@
 #include "ipc/mountd.pb-c.h"
 #include "tests/proc/vmmd_rig.h"
 
-#define QEMU	  "/usr/bin/qemu-system-x86_64"
+#define QEMU      "/usr/bin/qemu-system-x86_64"
 #define VIRTIOFSD "/usr/lib/qemu/virtiofsd"
 
 static void need_root(void)
@@ -36,8 +36,8 @@ static const char *image_cmdline(void)
 static void start_image(struct rig *rig, const char *append)
 {
 	need_root();
-	rig_start(rig,
-		&(struct rig_slot){ QEMU, rig_image("kernel"), rig_image("initrd"), "tcg" }, append);
+	rig_start(rig, &(struct rig_slot){ QEMU, rig_image("kernel"), rig_image("initrd"), "tcg" },
+		append);
 }
 
 /* ---- /proc ---- */
@@ -178,6 +178,18 @@ static int count_fds(int pid, bool sockets)
 	return n;
 }
 
+static void check_fd(int pid, int fd, const char *want)
+{
+	char path[64], target[64];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, fd);
+	n = readlink(path, target, sizeof(target) - 1);
+	CHECK(n > 0);
+	target[n] = '\0';
+	CHECK_CONTAINS(target, want);
+}
+
 /* ---- the guest ---- */
 
 static void expect_hello(int agent)
@@ -213,8 +225,7 @@ static void send_stop(struct rig *rig)
 	rig_ask_ok(rig, VMMD_STOP, &msg.base);
 }
 
-TEST(boots_and_stops)
-{
+TEST (boots_and_stops) {
 	struct rig rig;
 	char text[512];
 	int agent, console;
@@ -226,6 +237,9 @@ TEST(boots_and_stops)
 	CHECK_INT(count_fds(rig.vmmd, false), 9);
 	/* stderr, QMP, agent, console: no channel of ours. */
 	CHECK_INT(count_fds(rig.slot, true), 4);
+	check_fd(rig.slot, 0, "/dev/null");
+	check_fd(rig.slot, 1, "/dev/null");
+	check_fd(rig.slot, 2, "socket:");
 	check_all_threads(rig.slot);
 	check_namespaces(&rig, rig.slot);
 	check_mounts(rig.slot);
@@ -276,8 +290,7 @@ static int start_virtiofsd(int *ret_pid, char dir[64])
 	return connected;
 }
 
-TEST(boots_with_a_share)
-{
+TEST (boots_with_a_share) {
 	Ipc__Share msg = IPC__SHARE__INIT;
 	struct error err = ERROR_INIT;
 	struct rig rig;
@@ -305,12 +318,12 @@ TEST(boots_with_a_share)
 	CHECK_INT(rmdir(dir), 0);
 }
 
-TEST(guest_panic_is_told)
-{
+TEST (guest_panic_is_told) {
 	struct rig rig;
 	char text[512];
 
-	start_image(&rig, "console=hvc0 quiet panic=1 reboot=t rdinit=/nonexistent init=/nonexistent");
+	start_image(&rig,
+		"console=hvc0 quiet panic=1 reboot=t rdinit=/nonexistent init=/nonexistent");
 	rig_launch(&rig, false);
 	send_cont(&rig);
 	rig_expect_event(&rig, IPC__VM_EVENT__KIND__GUEST_SHUTDOWN, 0, text);
@@ -320,8 +333,7 @@ TEST(guest_panic_is_told)
 	rig_done(&rig);
 }
 
-TEST(killed_qemu_is_told)
-{
+TEST (killed_qemu_is_told) {
 	struct rig rig;
 	char text[512];
 
@@ -345,8 +357,7 @@ static void launch_error(struct rig *rig, struct error *ret)
 	rig_ask_error(rig, VMMD_LAUNCH, &msg.base, ret);
 }
 
-TEST(qemu_that_refuses_its_arguments)
-{
+TEST (qemu_that_refuses_its_arguments) {
 	struct rig rig;
 	struct error err = ERROR_INIT;
 
@@ -360,8 +371,7 @@ TEST(qemu_that_refuses_its_arguments)
 	rig_done(&rig);
 }
 
-TEST(program_that_is_no_program)
-{
+TEST (program_that_is_no_program) {
 	struct rig rig;
 	struct error err = ERROR_INIT;
 
@@ -375,35 +385,34 @@ TEST(program_that_is_no_program)
 	rig_done(&rig);
 }
 
-TEST(program_that_is_not_qemu)
-{
+TEST (program_that_is_not_qemu) {
 	struct rig rig;
 	struct error err = ERROR_INIT;
 
 	need_root();
 	rig_start(&rig,
-		&(struct rig_slot){ "/usr/bin/false", "/etc/hostname", "/etc/hostname", "tcg" }, "x");
+		&(struct rig_slot){ "/usr/bin/false", "/etc/hostname", "/etc/hostname", "tcg" },
+		"x");
 	launch_error(&rig, &err);
 	CHECK_CONTAINS(err.msg, "launch: QEMU ended with status 1 before QMP answered");
 	rig_done(&rig);
 }
 
 /* QEMU's filter kills it at its first getuid(). */
-TEST(program_that_wants_more_than_qemu)
-{
+TEST (program_that_wants_more_than_qemu) {
 	struct rig rig;
 	struct error err = ERROR_INIT;
 
 	need_root();
 	rig_start(&rig,
-		&(struct rig_slot){ "/usr/bin/mount", "/etc/hostname", "/etc/hostname", "tcg" }, "x");
+		&(struct rig_slot){ "/usr/bin/mount", "/etc/hostname", "/etc/hostname", "tcg" },
+		"x");
 	launch_error(&rig, &err);
 	CHECK_CONTAINS(err.msg, "launch: QEMU ended with status 159");
 	rig_done(&rig);
 }
 
-TEST(share_without_its_connection)
-{
+TEST (share_without_its_connection) {
 	Ipc__VmmdLaunch msg = IPC__VMMD_LAUNCH__INIT;
 	struct rig rig;
 	struct error err = ERROR_INIT;
@@ -417,8 +426,7 @@ TEST(share_without_its_connection)
 	rig_done(&rig);
 }
 
-TEST(kvm_gets_its_node)
-{
+TEST (kvm_gets_its_node) {
 	struct rig rig;
 	char path[64];
 	struct stat st;

@@ -75,8 +75,8 @@ void rig_start_slot(struct rig *rig, const struct rig_slot *s)
 	snprintf(initrd, sizeof(initrd), "initrd=%s", s->initrd);
 	snprintf(accel, sizeof(accel), "accel=%s", s->accel);
 	rig->slot = test_spawn("bulkhead-slot", args,
-		(const struct test_fd[]){ { 0, null }, { 1, null }, { 2, rig->log[1] }, { FD_CTL, ctl[1] },
-			{ SLOT_FD_JOB, job[1] }, { SLOT_FD_BINARY, program },
+		(const struct test_fd[]){ { 0, null }, { 1, null }, { 2, rig->log[1] },
+			{ FD_CTL, ctl[1] }, { SLOT_FD_JOB, job[1] }, { SLOT_FD_BINARY, program },
 			{ SLOT_FD_NS, rig->void_pidfd }, { -1, -1 } });
 	rig->slot_pidfd = (int)syscall(SYS_pidfd_open, rig->slot, 0);
 	close(ctl[1]);
@@ -102,10 +102,10 @@ void rig_start_vmmd(struct rig *rig, int job, const char *append)
 	snprintf(uid, sizeof(uid), "uid=%d", RIG_UID_VMMD);
 	snprintf(line, sizeof(line), "append=%s", append);
 	rig->vmmd = test_spawn("bulkhead-vmmd", args,
-		(const struct test_fd[]){ { 0, null }, { 1, null }, { 2, rig->log[1] }, { FD_CTL, ctl[1] },
-			{ VMMD_FD_FRONTEND, frontend[1] }, { VMMD_FD_MOUNTD, mountd[1] },
-			{ VMMD_FD_AGENTD, agentd[1] }, { VMMD_FD_SLOT, job },
-			{ VMMD_FD_VOID, rig->void_pidfd }, { -1, -1 } });
+		(const struct test_fd[]){ { 0, null }, { 1, null }, { 2, rig->log[1] },
+			{ FD_CTL, ctl[1] }, { VMMD_FD_FRONTEND, frontend[1] },
+			{ VMMD_FD_MOUNTD, mountd[1] }, { VMMD_FD_AGENTD, agentd[1] },
+			{ VMMD_FD_SLOT, job }, { VMMD_FD_VOID, rig->void_pidfd }, { -1, -1 } });
 	close(null);
 	close(ctl[1]);
 	close(frontend[1]);
@@ -211,8 +211,8 @@ void rig_ask(struct rig *rig, enum vmmd_msg type, const ProtobufCMessage *msg)
 {
 	struct error err = ERROR_INIT;
 
-	if (channel_send(rig->frontend, &ipc_frontend_vmmd, IPC_REQUEST, type, ++rig->seq, msg,
-		    NULL, 0, 1000, &err) < 0)
+	if (channel_send(rig->frontend, &ipc_frontend_vmmd, IPC_REQUEST, (uint16_t)type, ++rig->seq,
+		    msg, NULL, 0, 1000, &err) < 0)
 		test_fail(__FILE__, __LINE__, "%s", err.msg);
 }
 

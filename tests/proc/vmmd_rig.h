@@ -13,11 +13,11 @@
 #define RIG_UID_VMMD 71002
 #define RIG_UID_QEMU 71005
 
-#define DEADLINE_MS 20000
+#define DEADLINE_MS  20000
 
 struct rig {
 	int void_pid, void_pidfd;
-	int log[2];	      /* datagrams: fd 2 of both */
+	int log[2];           /* datagrams: fd 2 of both */
 	int slot, slot_pidfd; /* pid; QEMU's later */
 	int slot_ctl, slot_job;
 	int slot_status; /* once it has ended */

@@ -27,8 +27,7 @@ static void put(int fd, uint32_t len, uint32_t stream, uint8_t type, const void 
 	CHECK(send(fd, data, n, 0) == (ssize_t)n);
 }
 
-TEST(frames_out_and_in)
-{
+TEST (frames_out_and_in) {
 	struct outbuf out = { 0 };
 	struct inbuf in = { 0 };
 	struct ttrpc_header h;
@@ -60,8 +59,7 @@ TEST(frames_out_and_in)
 	inbuf_done(&in);
 }
 
-TEST(a_long_frame_is_skipped)
-{
+TEST (a_long_frame_is_skipped) {
 	struct inbuf in = { 0 };
 	struct ttrpc_header h;
 	const uint8_t *data;
@@ -83,8 +81,7 @@ TEST(a_long_frame_is_skipped)
 }
 
 /* Memory follows what came, not what was announced; and all share a limit. */
-TEST(buffers_grow_with_what_comes)
-{
+TEST (buffers_grow_with_what_comes) {
 	enum { N = 24 };
 	static uint8_t half[2 << 20];
 	struct inbuf in[N] = { 0 };
@@ -121,8 +118,7 @@ TEST(buffers_grow_with_what_comes)
 		inbuf_done(&in[i]);
 }
 
-TEST(a_full_socket_keeps_the_rest)
-{
+TEST (a_full_socket_keeps_the_rest) {
 	struct outbuf out = { 0 };
 	static char text[60000];
 	Ttrpc__Status s = TTRPC__STATUS__INIT;
@@ -146,8 +142,7 @@ TEST(a_full_socket_keeps_the_rest)
 	close(pair[0]);
 }
 
-TEST(strings)
-{
+TEST (strings) {
 	static const struct {
 		const char *bytes;
 		size_t len;
@@ -181,8 +176,7 @@ TEST(strings)
 			t[i].ok);
 }
 
-TEST(ids)
-{
+TEST (ids) {
 	char longest[ID_MAX + 2];
 	struct error err;
 
@@ -201,20 +195,27 @@ TEST(ids)
 	CHECK_CONTAINS(err.msg, "is not of the form");
 }
 
-TEST(error_numbers)
-{
+TEST (error_numbers) {
 	static const struct {
 		int code;
 		enum ttrpc_code ttrpc;
 	} t[] = {
-		{ ENOENT, TTRPC_NOT_FOUND },	     { ESRCH, TTRPC_NOT_FOUND },
-		{ EEXIST, TTRPC_ALREADY_EXISTS },    { EBUSY, TTRPC_FAILED_PRECONDITION },
-		{ EINVAL, TTRPC_INVALID_ARGUMENT },  { ETIMEDOUT, TTRPC_DEADLINE_EXCEEDED },
-		{ EPIPE, TTRPC_UNAVAILABLE },	     { EHOSTDOWN, TTRPC_UNAVAILABLE },
-		{ ENOSYS, TTRPC_UNIMPLEMENTED },     { ENOTSUP, TTRPC_UNIMPLEMENTED },
-		{ EACCES, TTRPC_PERMISSION_DENIED }, { ENOSPC, TTRPC_RESOURCE_EXHAUSTED },
-		{ EPROTO, TTRPC_INTERNAL },	     { EIO, TTRPC_UNKNOWN },
-		{ 0, TTRPC_UNKNOWN },		     { 9999, TTRPC_UNKNOWN },
+		{ ENOENT, TTRPC_NOT_FOUND },
+		{ ESRCH, TTRPC_NOT_FOUND },
+		{ EEXIST, TTRPC_ALREADY_EXISTS },
+		{ EBUSY, TTRPC_FAILED_PRECONDITION },
+		{ EINVAL, TTRPC_INVALID_ARGUMENT },
+		{ ETIMEDOUT, TTRPC_DEADLINE_EXCEEDED },
+		{ EPIPE, TTRPC_UNAVAILABLE },
+		{ EHOSTDOWN, TTRPC_UNAVAILABLE },
+		{ ENOSYS, TTRPC_UNIMPLEMENTED },
+		{ ENOTSUP, TTRPC_UNIMPLEMENTED },
+		{ EACCES, TTRPC_PERMISSION_DENIED },
+		{ ENOSPC, TTRPC_RESOURCE_EXHAUSTED },
+		{ EPROTO, TTRPC_INTERNAL },
+		{ EIO, TTRPC_UNKNOWN },
+		{ 0, TTRPC_UNKNOWN },
+		{ 9999, TTRPC_UNKNOWN },
 	};
 	struct error err;
 
@@ -256,10 +257,10 @@ static enum step_result act(struct flow *f, int n)
 	return STEP_FAIL;
 }
 
-#define STEP(n)                                                                                    \
-	static enum step_result step##n(struct flow *f)                                            \
-	{                                                                                          \
-		return act(f, n);                                                                  \
+#define STEP(n)                                         \
+	static enum step_result step##n(struct flow *f) \
+	{                                               \
+		return act(f, n);                       \
 	}
 STEP(1)
 STEP(2)
@@ -308,8 +309,7 @@ static void run_flow(struct test_flow *t, int at, int code, bool lenient)
 	loop_free(loop);
 }
 
-TEST(flow_order_and_undo)
-{
+TEST (flow_order_and_undo) {
 	struct test_flow t;
 
 	run_flow(&t, 0, 0, false);
@@ -328,8 +328,7 @@ TEST(flow_order_and_undo)
 }
 
 /* Nobody knows how far it got. */
-TEST(flow_undoes_what_timed_out)
-{
+TEST (flow_undoes_what_timed_out) {
 	struct test_flow t;
 
 	run_flow(&t, 1, ETIMEDOUT, false);
@@ -338,8 +337,7 @@ TEST(flow_undoes_what_timed_out)
 	CHECK_STR(trace, "+1 +2 +3 +4 -2 -4 -1 end");
 }
 
-TEST(a_lenient_flow_goes_on)
-{
+TEST (a_lenient_flow_goes_on) {
 	struct test_flow t;
 
 	run_flow(&t, 4, EIO, true);
@@ -356,8 +354,7 @@ static void check_not_recursive(const ProtobufCMessageDescriptor *d, int depth)
 			check_not_recursive(d->fields[i].descriptor, depth + 1);
 }
 
-TEST(no_recursive_messages)
-{
+TEST (no_recursive_messages) {
 	check_not_recursive(&containerd__create_task_request__descriptor, 0);
 	check_not_recursive(&containerd__forward_request__descriptor, 0);
 	check_not_recursive(&ttrpc__request__descriptor, 0);

@@ -53,8 +53,7 @@ static void expect_refused(const struct qemu_config *cfg, const char *sentence)
 	qemu_cmdline_done(&c);
 }
 
-TEST(commas_are_doubled)
-{
+TEST (commas_are_doubled) {
 	struct qemu_config cfg = config();
 	struct qemu_cmdline c;
 	char word[4096];
@@ -67,8 +66,7 @@ TEST(commas_are_doubled)
 }
 
 /* -append is no list: QEMU takes the word as it is. */
-TEST(append_is_verbatim)
-{
+TEST (append_is_verbatim) {
 	struct qemu_config cfg = config();
 	struct qemu_cmdline c;
 	char word[4096];
@@ -86,8 +84,7 @@ TEST(append_is_verbatim)
 	qemu_cmdline_done(&c);
 }
 
-TEST(sizes_have_the_largest_unit_that_fits)
-{
+TEST (sizes_have_the_largest_unit_that_fits) {
 	static const struct {
 		unsigned mib;
 		const char *text;
@@ -107,8 +104,7 @@ TEST(sizes_have_the_largest_unit_that_fits)
 	}
 }
 
-TEST(numbers_outside_their_range)
-{
+TEST (numbers_outside_their_range) {
 	struct qemu_config cfg = config();
 
 	cfg.vcpus = 0;
@@ -124,8 +120,7 @@ TEST(numbers_outside_their_range)
 	expect_refused(&cfg, "-m: size is ");
 }
 
-TEST(texts_outside_their_grammar)
-{
+TEST (texts_outside_their_grammar) {
 	static char append[QEMU_APPEND_SIZE + 1];
 	struct qemu_config cfg = config();
 
@@ -144,8 +139,7 @@ TEST(texts_outside_their_grammar)
 	expect_refused(&cfg, "-kernel: kernel is missing");
 }
 
-TEST(words_outside_their_list)
-{
+TEST (words_outside_their_list) {
 	struct qemu_config cfg = config();
 	struct error err = ERROR_INIT;
 
@@ -156,8 +150,7 @@ TEST(words_outside_their_list)
 	CHECK_INT(qemu_word(accels, "accel", "kvm", &err), ACCEL_KVM);
 }
 
-TEST(identifiers)
-{
+TEST (identifiers) {
 	static const char *const bad[] = { "", "9a", "-a", "a,b", "a b", "a/b", "a=b", "_x", ".",
 		"a\"b", "\xc3\xa4" };
 	static const char *const good[] = { "a", "A9-._z", "agent" };
@@ -184,8 +177,7 @@ TEST(identifiers)
 	}
 }
 
-TEST(long_tag_is_refused)
-{
+TEST (long_tag_is_refused) {
 	struct qemu_config cfg = config();
 	struct error err = ERROR_INIT;
 	struct qemu_cmdline c;
@@ -198,8 +190,7 @@ TEST(long_tag_is_refused)
 }
 
 /* A device is printed as JSON: commas, quotes and backslashes need no rule of ours. */
-TEST(json_is_json)
-{
+TEST (json_is_json) {
 	struct qemu_config cfg = config();
 	struct json_object *json;
 	struct qemu_cmdline c;
@@ -208,20 +199,19 @@ TEST(json_is_json)
 	CHECK_INT(qemu_cmdline_init(&c, &cfg, NULL), 0);
 	CHECK_INT(qemu_cmdline_add_share_consume(&c, "a,b=\"c\\", some_fd(), NULL), 0);
 	word_after(&c, QEMU_FORM_ARGV, "-device", 2, word);
-	CHECK_STR(word, "{\"driver\":\"vhost-user-fs-pci\",\"id\":\"fs0\",\"chardev\":\"virtiofs\","
-			"\"tag\":\"a,b=\\\"c\\\\\",\"queue-size\":1024}");
+	CHECK_STR(word,
+		"{\"driver\":\"vhost-user-fs-pci\",\"id\":\"fs0\",\"chardev\":\"virtiofs\","
+		"\"tag\":\"a,b=\\\"c\\\\\",\"queue-size\":1024}");
 	json = json_tokener_parse(word);
 	CHECK(json);
 	CHECK_STR(json_object_get_string(json_object_object_get(json, "tag")), "a,b=\"c\\");
 	json_object_put(json);
 	word_after(&c, QEMU_FORM_CLASSIC, "-device", 2, word);
-	CHECK_STR(word,
-		"vhost-user-fs-pci,id=fs0,chardev=virtiofs,tag=a,,b=\"c\\,queue-size=1024");
+	CHECK_STR(word, "vhost-user-fs-pci,id=fs0,chardev=virtiofs,tag=a,,b=\"c\\,queue-size=1024");
 	qemu_cmdline_done(&c);
 }
 
-TEST(transport_is_a_parameter)
-{
+TEST (transport_is_a_parameter) {
 	static const char *const names[] = { "virtio-serial-pci", "virtio-serial-device",
 		"virtio-serial-ccw" };
 	struct qemu_config cfg = config();
@@ -253,8 +243,7 @@ static int note_fd(void *ctx, struct qemu_fd *fd, struct error *err)
 	return 0;
 }
 
-TEST(objects_own_their_fds)
-{
+TEST (objects_own_their_fds) {
 	struct qemu_config cfg = config();
 	struct qemu_cmdline c;
 	unsigned numbers = 0;
@@ -262,7 +251,8 @@ TEST(objects_own_their_fds)
 
 	CHECK_INT(qemu_cmdline_init(&c, &cfg, NULL), 0);
 	CHECK_INT(qemu_cmdline_add_monitor_consume(&c, some_fd(), NULL), 0);
-	CHECK_INT(qemu_cmdline_add_port_consume(&c, "agent", "agent.channel.0", some_fd(), NULL), 0);
+	CHECK_INT(qemu_cmdline_add_port_consume(&c, "agent", "agent.channel.0", some_fd(), NULL),
+		0);
 	CHECK_INT(qemu_cmdline_add_console_consume(&c, some_fd(), NULL), 0);
 	CHECK_INT(qemu_cmdline_add_share_consume(&c, "tag", some_fd(), NULL), 0);
 	CHECK_INT(qemu_cmdline_each_fd(&c, note_fd, &numbers, NULL), 0);
@@ -273,8 +263,7 @@ TEST(objects_own_their_fds)
 	qemu_cmdline_done(&c);
 }
 
-TEST(a_refused_object_keeps_no_fd)
-{
+TEST (a_refused_object_keeps_no_fd) {
 	struct qemu_config cfg = config();
 	struct qemu_cmdline c;
 	int before = test_count_fds();
@@ -286,8 +275,7 @@ TEST(a_refused_object_keeps_no_fd)
 	CHECK_INT(test_count_fds(), before);
 }
 
-TEST(more_fds_than_numbers)
-{
+TEST (more_fds_than_numbers) {
 	struct qemu_config cfg = config();
 	struct error err = ERROR_INIT;
 	struct qemu_cmdline c;
@@ -306,8 +294,7 @@ TEST(more_fds_than_numbers)
 }
 
 /* The same objects give the same bytes. */
-TEST(printing_is_pure)
-{
+TEST (printing_is_pure) {
 	CLEANUP(qemu_argv_done) struct qemu_argv first = QEMU_ARGV_INIT, second = QEMU_ARGV_INIT;
 	struct qemu_config cfg = config();
 	struct qemu_cmdline c;

@@ -60,8 +60,7 @@ static int drain(struct side *s, struct error *err)
 	return r;
 }
 
-TEST(greeting_events_answers)
-{
+TEST (greeting_events_answers) {
 	struct side s;
 	struct error err = ERROR_INIT;
 	char line[128] = "";
@@ -75,7 +74,8 @@ TEST(greeting_events_answers)
 	CHECK(read(s.qemu, line, sizeof(line) - 1) > 0);
 	CHECK_STR(line, "{\"execute\":\"cont\",\"id\":1}\n");
 	CHECK(qmp_send(&s.qmp, "stop", &err) == -EBUSY);
-	put(&s, "{\"event\": \"RESUME\", \"timestamp\": {}}\r\n{\"return\": {}, \"id\": 1}\r\n"
+	put(&s,
+		"{\"event\": \"RESUME\", \"timestamp\": {}}\r\n{\"return\": {}, \"id\": 1}\r\n"
 		"{\"event\": \"SHUTDOWN\", \"data\": {\"guest\": true}}\r\n");
 	CHECK_INT(drain(&s, &err), -EAGAIN);
 	CHECK_INT(s.qmp.waiting, 0);
@@ -86,8 +86,7 @@ TEST(greeting_events_answers)
 	end(&s);
 }
 
-TEST(byte_by_byte)
-{
+TEST (byte_by_byte) {
 	static const char text[] = GREETING "{\"event\": \"A\"}\n\n\r\n{\"event\": \"B\"}\r\n";
 	struct side s;
 
@@ -100,8 +99,7 @@ TEST(byte_by_byte)
 	end(&s);
 }
 
-TEST(long_but_legal_line)
-{
+TEST (long_but_legal_line) {
 	struct side s;
 	static char line[1000 * 1024];
 	size_t sent = 0, len;
@@ -134,8 +132,7 @@ static void expect_lost(const char *text, const char *sentence)
 	end(&s);
 }
 
-TEST(what_is_no_qmp)
-{
+TEST (what_is_no_qmp) {
 	char deep[200];
 
 	expect_lost("hello\n", "no JSON");
@@ -155,8 +152,7 @@ TEST(what_is_no_qmp)
 	expect_lost(deep, "nesting too deep");
 }
 
-TEST(nul_bytes)
-{
+TEST (nul_bytes) {
 	struct error err = ERROR_INIT;
 	struct side s;
 
@@ -180,8 +176,7 @@ static void expect_answer_lost(const char *answer)
 	end(&s);
 }
 
-TEST(answers_of_wrong_shape)
-{
+TEST (answers_of_wrong_shape) {
 	expect_answer_lost("{\"return\": {}, \"id\": 2}\n");
 	expect_answer_lost("{\"return\": {}, \"id\": \"1\"}\n");
 	expect_answer_lost("{\"return\": {}, \"id\": -1}\n");
@@ -190,8 +185,7 @@ TEST(answers_of_wrong_shape)
 	expect_answer_lost("{\"return\": {}, \"id\": 1}\n{\"return\": {}, \"id\": 1}\n");
 }
 
-TEST(error_answer)
-{
+TEST (error_answer) {
 	struct side s;
 
 	start(&s);
@@ -206,8 +200,7 @@ TEST(error_answer)
 	end(&s);
 }
 
-TEST(command_to_a_closed_qemu)
-{
+TEST (command_to_a_closed_qemu) {
 	struct error err = ERROR_INIT;
 	struct qmp qmp = QMP_INIT;
 
@@ -226,8 +219,7 @@ static void note_line(const char *line)
 	snprintf(seen + used, sizeof(seen) - used, "[%s]", line);
 }
 
-TEST(lines_of_stderr)
-{
+TEST (lines_of_stderr) {
 	struct lines l = { .len = 0 };
 	static char flood[100000];
 

@@ -36,7 +36,7 @@ def each(values, **options):
         for value in values:
             def one(ctx, value=value):
                 return function(ctx, *value) if isinstance(value, tuple) else function(ctx, value)
-            one.__name__ = f"{function.__name__}[{'-'.join(map(str, value)) if isinstance(value, tuple) else value}]"
+            one.__name__ = f"{function.__name__}[{value[0] if isinstance(value, tuple) else value}]"
             one.__module__ = function.__module__
             test(**options)(one)
         return function
