@@ -193,19 +193,18 @@ static int default_cmdline(struct config *c, struct error *err)
 	return set_text(c->cmdline, sizeof(c->cmdline), text, err);
 }
 
-/* KVM only where the CPU's own module is there: /dev/kvm alone may be a software one that hangs. */
+/*
+ * QEMU's filter has no rule for KVM's requests, because none of them has been seen
+ * under it: until they have, "auto" is TCG everywhere, and KVM is refused by name.
+ */
 static int resolve_accel(struct config *c, struct error *err)
 {
-	if (strcmp(c->accel, "tcg") == 0 || strcmp(c->accel, "kvm") == 0)
-		return 0;
-	if (strcmp(c->accel, "auto") != 0)
-		return error_set(err, EINVAL, "accel=%s: tcg, kvm or auto", c->accel);
-	if ((access("/sys/module/kvm_intel", F_OK) == 0 ||
-		    access("/sys/module/kvm_amd", F_OK) == 0) &&
-		access("/dev/kvm", R_OK | W_OK) == 0)
-		strcpy(c->accel, "kvm");
-	else
-		strcpy(c->accel, "tcg");
+	if (strcmp(c->accel, "kvm") == 0)
+		return error_set(err, ENOTSUP,
+			"accel=kvm: QEMU's system call filter does not allow KVM yet; use accel=tcg");
+	if (strcmp(c->accel, "tcg") != 0 && strcmp(c->accel, "auto") != 0)
+		return error_set(err, EINVAL, "accel=%s: tcg or auto", c->accel);
+	strcpy(c->accel, "tcg");
 	return 0;
 }
 

@@ -28,7 +28,7 @@ struct config {
 	char kernel[CONFIG_PATH_MAX];
 	char initrd[CONFIG_PATH_MAX];
 	char cmdline[2048];
-	char accel[8]; /* tcg or kvm; "auto" in the file is resolved here */
+	char accel[8]; /* as QEMU names it; "auto" in the file is resolved by config_resolve() */
 	uint64_t vcpus;
 	uint64_t memory_mib;
 	uint64_t hello_timeout_ms;

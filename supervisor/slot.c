@@ -247,6 +247,23 @@ static int parse(int argc, char **argv, struct slot_options *o, struct error *er
 	return check_uid(o, err);
 }
 
+/*
+ * virtiofsd's root is made from mountd's mount namespace. It is waited for
+ * here and not before the fork: joining the cgroups, the exec and the dynamic
+ * linker take longer than mountd does.
+ */
+static int wait_mountd(struct error *err)
+{
+	struct ctl_msg msg;
+	int r = ctl_recv(FD_CTL, 0, &msg);
+
+	if (r == 0)
+		return error_set(err, EPIPE, "the supervisor went away");
+	if (r < 0 || msg.type != CTL_GO)
+		return error_set(err, EPROTO, "something else than GO from the supervisor");
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct slot_options options = { .kind = SLOT_QEMU };
@@ -257,6 +274,8 @@ int main(int argc, char **argv)
 	role_ignore_signals();
 	r = parse(argc, argv, &options, &err);
 	role = options.kind == SLOT_QEMU ? ROLE_QEMU : ROLE_VIRTIOFSD;
+	if (r == 0 && options.kind == SLOT_VIRTIOFSD)
+		r = wait_mountd(&err);
 	if (r == 0)
 		r = options.kind == SLOT_QEMU ? slot_isolate_qemu(&options, &err)
 					      : slot_isolate_virtiofsd(&options, &err);

@@ -179,6 +179,10 @@ static void handle_ctl(struct supervisor *s, enum role role, const struct ctl_ms
 
 	if (s->phase == PHASE_STARTING && m->type == CTL_READY && !c->ready) {
 		c->ready = true;
+		/* virtiofsd's slot makes its namespace from mountd's. */
+		if (role == ROLE_MOUNTD && ctl_send(s->tree.child[ROLE_VIRTIOFSD].ctl, CTL_GO,
+						   ROLE_VIRTIOFSD, 0, NULL) < 0)
+			s->over = true;
 	} else if (s->phase == PHASE_STARTING && m->type == CTL_FAILED) {
 		start_failed(s, role, m->text);
 	} else if (s->phase == PHASE_FAILED && role != ROLE_FRONTEND) {
@@ -332,27 +336,20 @@ static bool all_ready(const struct supervisor *s)
 	return true;
 }
 
-/* Everyone but virtiofsd's slot, which is made from mountd's mount namespace: that must exist. */
+/* mountd first: virtiofsd's slot gets a pidfd of it, and waits for its mount namespace. */
 static int start_roles(struct supervisor *s, struct error *err)
 {
-	static const enum role first[] = { ROLE_MOUNTD, ROLE_QEMU, ROLE_VMMD, ROLE_NETD,
-		ROLE_PERSISTD, ROLE_AGENTD, ROLE_FRONTEND };
+	static const enum role order[] = { ROLE_MOUNTD, ROLE_VIRTIOFSD, ROLE_QEMU, ROLE_VMMD,
+		ROLE_NETD, ROLE_PERSISTD, ROLE_AGENTD, ROLE_FRONTEND };
 	int64_t deadline = clock_ms() + START_TIMEOUT_MS;
-	bool share = false;
 	int r;
 
-	for (size_t i = 0; i < ARRAY_SIZE(first); i++) {
-		r = tree_spawn(&s->tree, first[i], err);
+	for (size_t i = 0; i < ARRAY_SIZE(order); i++) {
+		r = tree_spawn(&s->tree, order[i], err);
 		if (r < 0)
 			return r;
 	}
 	while (s->phase == PHASE_STARTING && !s->over && !all_ready(s)) {
-		if (s->tree.child[ROLE_MOUNTD].ready && !share) {
-			r = tree_spawn(&s->tree, ROLE_VIRTIOFSD, err);
-			if (r < 0)
-				return r;
-			share = true;
-		}
 		if (!step(s, clock_left_ms(deadline)))
 			start_failed(s, ROLE_SUPERVISOR, "not every role was ready within 10 s");
 	}

@@ -1005,6 +1005,7 @@ static struct started slot_up(struct rig *r, const char *binary)
 	close(file);
 	close(mountd);
 	fd_close(&r->slot);
+	CHECK_INT(ctl_send(slot.ctl, CTL_GO, ROLE_VIRTIOFSD, 0, NULL), 0);
 	role_lock(&slot);
 	return slot;
 }
