@@ -97,9 +97,9 @@ static int lock_dir(struct sandbox *s, int64_t deadline, struct error *err)
 }
 
 static int fill_dir(struct sandbox *s, const struct config *c, const struct args *a, const char *id,
-	struct error *err)
+	const char *bundle, struct error *err)
 {
-	char text[PATH_MAX + 2 * (ID_MAX + 2)];
+	char text[2 * PATH_MAX + 2 * (ID_MAX + 2)];
 	uid_t persistd;
 	int r;
 
@@ -111,7 +111,7 @@ static int fill_dir(struct sandbox *s, const struct config *c, const struct args
 	r = sandbox_write(s, "lease", text, err);
 	if (r < 0)
 		return r;
-	snprintf(text, sizeof(text), "%s\n%s\n%s\n", a->address, a->namespace, id);
+	snprintf(text, sizeof(text), "%s\n%s\n%s\n%s\n", a->address, a->namespace, id, bundle);
 	r = sandbox_write(s, "name", text, err);
 	if (r < 0)
 		return r;
@@ -122,7 +122,7 @@ static int fill_dir(struct sandbox *s, const struct config *c, const struct args
 }
 
 int sandbox_create(struct sandbox *s, const struct config *c, const struct args *a, const char *id,
-	struct error *err)
+	const char *bundle, struct error *err)
 {
 	int r = own_dir(c->run_dir, err);
 
@@ -137,7 +137,7 @@ int sandbox_create(struct sandbox *s, const struct config *c, const struct args 
 	}
 	r = lock_dir(s, clock_ms() + LOCK_WAIT_MS, err);
 	if (r == 0)
-		r = fill_dir(s, c, a, id, err);
+		r = fill_dir(s, c, a, id, bundle, err);
 	if (r < 0)
 		sandbox_remove(s);
 	return r;

@@ -4,7 +4,7 @@
  *	<run>/uids/<n>		the lease of a block of 8 uids: an empty directory
  *	<run>/<16 hex>/		its directory, 0700 root; the name is the start of
  *				SHA-256(address NUL namespace NUL id)
- *		name		those three, one a line
+ *		name		those three and the bundle, one a line
  *		lease		n
  *		cgroups		one absolute directory a line: the sandbox cgroup in
  *				each hierarchy, v2 first
@@ -42,7 +42,7 @@ void sandbox_done(struct sandbox *s);
  * lease's persistd) and share/. -EEXIST: there is such a sandbox.
  */
 int sandbox_create(struct sandbox *s, const struct config *c, const struct args *a, const char *id,
-	struct error *err);
+	const char *bundle, struct error *err);
 
 /* Opens and locks an existing one and reads its lease. -ENOENT: there is none. Blocks 3 s at most. */
 int sandbox_open(struct sandbox *s, struct error *err);

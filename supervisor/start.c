@@ -402,7 +402,7 @@ static int make_sandbox(struct launch *l, struct error *err)
 
 	r = sandbox_init(&l->sandbox, l->config, l->args, l->args->id, err);
 	if (r == 0)
-		r = sandbox_create(&l->sandbox, l->config, l->args, l->args->id, err);
+		r = sandbox_create(&l->sandbox, l->config, l->args, l->args->id, l->bundle, err);
 	if (r != -EEXIST)
 		return r;
 	fd = unix_connect(l->sandbox.socket, &why);
@@ -416,7 +416,7 @@ static int make_sandbox(struct launch *l, struct error *err)
 		launcher_teardown(&old);
 	}
 	sandbox_done(&old);
-	return sandbox_create(&l->sandbox, l->config, l->args, l->args->id, err);
+	return sandbox_create(&l->sandbox, l->config, l->args, l->args->id, l->bundle, err);
 }
 
 static int record(const struct launch *l, struct error *err)
@@ -510,6 +510,8 @@ int launcher_start(const struct config *c, const struct args *a, struct error *e
 		r = start_sandbox(&l, t0, err);
 		if (r < 0)
 			undo(&l);
+		else
+			launcher_gc_in_background(c);
 	}
 	launch_done(&l);
 	return r < 0 ? error_wrap(err, "start %s", a->id) : 0;

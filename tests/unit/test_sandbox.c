@@ -1,4 +1,4 @@
-#include "supervisor/sandbox.h"
+#include "supervisor/launcher.h"
 
 #include <errno.h>
 #include <sys/stat.h>
@@ -33,7 +33,7 @@ static int create(struct sandbox *s, const char *id, struct error *err)
 	const struct args a = { .namespace = "n", .id = id, .address = "/a", .bundle = "" };
 
 	CHECK_INT(sandbox_init(s, &config, &a, id, err), 0);
-	return sandbox_create(s, &config, &a, id, err);
+	return sandbox_create(s, &config, &a, id, "/b", err);
 }
 
 TEST(create_and_remove_leave_nothing)
@@ -109,7 +109,7 @@ TEST(reopened_by_delete)
 	CHECK_INT(sandbox_open(&again, &err), 0);
 	CHECK_INT(again.lease, 0);
 	text = sandbox_read(&again, "name", &err);
-	CHECK_STR(text, "/a\nn\nc1\n");
+	CHECK_STR(text, "/a\nn\nc1\n/b\n");
 	free(text);
 	sandbox_remove(&again);
 	CHECK_INT(sandbox_open(&again, &err), -ENOENT);
@@ -126,4 +126,33 @@ TEST(a_run_dir_of_somebody_else)
 	CHECK(create(&s, "c1", &err) < 0);
 	CHECK_CONTAINS(err.msg, "only root can write");
 	CHECK_INT(rmdir(run_dir), 0);
+}
+
+TEST(gc_takes_only_what_nobody_will_delete)
+{
+	const struct args a = { .namespace = "n", .id = "", .address = "/a", .bundle = "" };
+	struct error err = ERROR_INIT;
+	struct sandbox gone, kept, busy;
+	struct stat st;
+
+	make_run_dir();
+	config.max_sandboxes = 3;
+	CHECK_INT(create(&gone, "gone", &err), 0);
+	sandbox_done(&gone);
+	/* Its bundle is still there: containerd will call delete. */
+	CHECK_INT(sandbox_init(&kept, &config, &a, "kept", &err), 0);
+	CHECK_INT(sandbox_create(&kept, &config, &a, "kept", "/", &err), 0);
+	sandbox_done(&kept);
+	/* Locked: its start is not done yet. */
+	CHECK_INT(create(&busy, "busy", &err), 0);
+
+	launcher_gc(&config);
+	CHECK(stat(gone.dir, &st) < 0);
+	CHECK_INT(stat(kept.dir, &st), 0);
+	CHECK_INT(stat(busy.dir, &st), 0);
+	CHECK_INT(sandbox_open(&kept, &err), 0);
+	CHECK_INT(kept.lease, 1);
+	sandbox_remove(&kept);
+	sandbox_remove(&busy);
+	remove_run_dir();
 }

@@ -9,7 +9,6 @@ The mount tree is private towards the machine but shared inside, as systemd has 
 that a shim makes in a careless copy of the tree comes back to us and is counted.
 """
 
-import ctypes
 import os
 import shutil
 import signal
@@ -19,9 +18,6 @@ import tempfile
 
 ENV_DIR = "BULKHEAD_LAB"
 OVERLAYFS_MAGIC = 0x794C7630
-TMPFS_MAGIC = 0x01021994
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def inside():
@@ -127,10 +123,3 @@ def enter():
 def token(directory=None):
     """A word that is in the name of every cgroup and containerd namespace of this run."""
     return "lab-" + os.path.basename(directory or work_dir())[len("bulkhead-"):].replace("_", "x")
-
-
-def become_subreaper():
-    """For who runs a daemon without a lab: orphans are ours to reap."""
-    PR_SET_CHILD_SUBREAPER = 36
-    if _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "PR_SET_CHILD_SUBREAPER")

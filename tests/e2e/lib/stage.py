@@ -9,8 +9,6 @@ import os
 import shutil
 import subprocess
 
-REPEATABLE = ("rootfs_prefix", "stdio_prefix")
-
 
 def _link_or_copy(source, target):
     try:
@@ -49,13 +47,6 @@ def make_foo(prefix):
 
 def installed(stage):
     return os.access(os.path.join(stage, "bin/containerd-shim-bulkhead-v2"), os.X_OK)
-
-
-def virtiofsd():
-    for path in ("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd"):
-        if os.access(path, os.X_OK):
-            return path
-    return None
 
 
 def qemu_version():
