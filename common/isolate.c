@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <grp.h>
 #include <linux/securebits.h>
-#include <malloc.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -13,8 +12,8 @@
 #include <unistd.h>
 
 #include "common/fd.h"
+#include "common/filter.h"
 #include "common/landlock.h"
-#include "common/policy.h"
 
 #ifndef PR_SET_MDWE
 #define PR_SET_MDWE		65
@@ -132,7 +131,7 @@ static int stage_filter(const struct isolation *iso, struct error *err)
 	/* Since Linux 6.3; EINVAL before. An extra layer: the policies refuse PROT_EXEC too. */
 	if (prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) < 0 && errno != EINVAL)
 		return error_errno(err, errno, "refuse executable memory");
-	return policy_load(iso->policy, err);
+	return filter_load(iso->policy, err);
 }
 
 int isolate(const struct isolation *iso, struct error *err)
@@ -157,7 +156,5 @@ int isolate(const struct isolation *iso, struct error *err)
 		if (r < 0)
 			return error_wrap(err, "isolation, stage %s", stages[i].name);
 	}
-	/* What libseccomp needed to build the filter: 40 KiB in each role. */
-	malloc_trim(0);
 	return 0;
 }

@@ -315,19 +315,6 @@ static scmp_filter_ctx build(const char *name, struct error *err)
 	return steal(ctx);
 }
 
-int policy_load(const char *name, struct error *err)
-{
-	CLEANUP(release) scmp_filter_ctx ctx = build(name, err);
-	int r;
-
-	if (!ctx)
-		return error_wrap(err, "policy %s", name);
-	r = seccomp_load(ctx);
-	if (r < 0)
-		return error_errno(err, -r, "load policy %s", name);
-	return 0;
-}
-
 int policy_export(const char *name, int fd, struct error *err)
 {
 	CLEANUP(release) scmp_filter_ctx ctx = build(name, err);

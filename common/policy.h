@@ -1,6 +1,6 @@
 /*
- * System call policies: the text in seccomp-profiles/<name>.policy, built into
- * every binary, becomes a seccomp filter. Whatever no line allows kills the
+ * System call policies: the text in seccomp-profiles/<name>.policy becomes, when
+ * the project is built, the seccomp filter that common/filter.h loads. Whatever no line allows kills the
  * process (SECCOMP_RET_KILL_PROCESS), and so does any foreign architecture.
  *
  * A line is a system call, conditions on its arguments, and optionally an
@@ -49,8 +49,5 @@ int policy_walk(const char *name, policy_rule_fn fn, void *ctx, struct error *er
 /* The text built in for <name>, or NULL. */
 const char *policy_text(const char *name);
 
-/* Loads policy <name> on this process, sets no_new_privs. Not undone by anything but exit. */
-int policy_load(const char *name, struct error *err);
-
-/* Writes the BPF program of policy <name> to fd, for tests and for a filter loaded by another. */
+/* Writes the BPF program of policy <name> to fd. */
 int policy_export(const char *name, int fd, struct error *err);

@@ -10,7 +10,7 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/options.h"
-#include "common/policy.h"
+#include "common/filter.h"
 #include "ipc/channel.h"
 #include "ipc/fds.h"
 #include "ipc/role.h"
@@ -120,7 +120,7 @@ static int run(const struct slot_options *options, struct job *job, int *ret_cha
 	if (r == 0)
 		r = place_fds(job, ret_channel, err);
 	if (r == 0)
-		r = policy_load(options->kind == SLOT_QEMU ? "qemu" : "virtiofsd", err);
+		r = filter_load(options->kind == SLOT_QEMU ? "qemu" : "virtiofsd", err);
 	if (r < 0)
 		return r;
 	execveat(SLOT_EXEC_FD, "", argv, envp, AT_EMPTY_PATH);

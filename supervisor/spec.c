@@ -14,7 +14,7 @@
 
 #include "common/fd.h"
 #include "common/io.h"
-#include "common/policy.h"
+#include "common/filter.h"
 
 #define SPEC_SIZE_MAX	(4 << 20)
 #define SPEC_DEPTH_MAX	32
@@ -160,7 +160,7 @@ static _Noreturn void child(int file_fd, int pipe_fd)
 		close_range(0, 2, 0) < 0)
 		_exit(1);
 	prctl(PR_SET_NAME, "spec");
-	if (policy_load("spec", &a.err) == 0) {
+	if (filter_load("spec", &a.err) == 0) {
 		text = read_file_fd(3, SPEC_SIZE_MAX, &len, &a.err);
 		if (text)
 			parse(text, len, &a.spec, &a.err);

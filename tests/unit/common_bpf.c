@@ -1,25 +1,18 @@
 #include "tests/unit/common_bpf.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
-#include "common/policy.h"
+#include "common/filter.h"
 #include "tests/lib/test.h"
 
 void bpf_of_policy(const char *name, struct bpf_program *ret)
 {
-	struct error err = ERROR_INIT;
-	int fd = memfd_create("policy", MFD_CLOEXEC);
-	ssize_t n;
+	size_t n;
+	const struct sock_filter *program = filter_program(name, &n);
 
-	CHECK(fd >= 0);
-	if (policy_export(name, fd, &err) < 0)
-		test_fail(__FILE__, __LINE__, "%s: %s", name, err.msg);
-	n = pread(fd, ret->insn, sizeof(ret->insn), 0);
-	close(fd);
-	CHECK(n > 0 && (size_t)n < sizeof(ret->insn));
-	CHECK_INT(n % (ssize_t)sizeof(ret->insn[0]), 0);
-	ret->n = (size_t)n / sizeof(ret->insn[0]);
+	if (!program)
+		test_fail(__FILE__, __LINE__, "no filter '%s'", name);
+	CHECK(n > 0 && n <= sizeof(ret->insn) / sizeof(ret->insn[0]));
+	memcpy(ret->insn, program, n * sizeof(ret->insn[0]));
+	ret->n = n;
 }
 
 static uint32_t load(const struct seccomp_data *d, uint32_t offset)

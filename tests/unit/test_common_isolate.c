@@ -457,7 +457,7 @@ TEST(each_stage_fails_closed)
 	fails(iso, "stage landlock: allow files beneath a directory");
 	iso = good;
 	iso.policy = "nothing";
-	fails(iso, "stage filter: policy nothing: there is no policy");
+	fails(iso, "stage filter: there is no filter");
 	close(good.void_pidfd);
 	close(null);
 }

@@ -13,6 +13,7 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 
+#include "common/filter.h"
 #include "common/policy.h"
 #include "tests/lib/test.h"
 #include "tests/unit/common_bpf.h"
@@ -247,9 +248,9 @@ TEST(unknown_names)
 	CHECK(!policy_text(""));
 	CHECK_INT(policy_walk("nothing", collect, &rules, &err), -ENOENT);
 	CHECK_CONTAINS(err.msg, "no policy 'nothing'");
-	CHECK(policy_load("nothing", &err) < 0);
+	CHECK(filter_load("nothing", &err) < 0);
 	CHECK(policy_export("nothing", 2, &err) < 0);
-	CHECK(policy_load("nothing", NULL) < 0);
+	CHECK(filter_load("nothing", NULL) < 0);
 }
 
 /* For the list in seccomp-profiles/README.md. */

@@ -1,4 +1,4 @@
-/* The texts of policies.list as NUL-terminated strings. */
+/* The texts of policies.list as NUL-terminated strings, for the compiler and for tests. */
 #include <cet.h>
 
 #define TEXT(x) #x
