@@ -12,11 +12,11 @@ enum ctl_type {
 	CTL_READY = 1,	/* role -> supervisor, once: isolated, ready for LOCK */
 	CTL_FAILED,	/* role -> supervisor: cannot start, text says why; the role exits.
 			 * supervisor -> frontend: some role could not; ends the wait for LOCK */
-	CTL_GO,		/* supervisor -> virtiofsd's slot, once: mountd's mount namespace is there */
 	CTL_LOCK,	/* supervisor -> role, once: everyone is ready, nobody has privilege left */
 	CTL_CHILD_EXIT, /* supervisor -> frontend, vmmd: QEMU or virtiofsd (role) has ended */
 	CTL_KILL_VM,	/* frontend, vmmd -> supervisor: kill everything in the cgroup `vm` */
 	CTL_STOP,	/* frontend -> supervisor: the sandbox is over, end everything */
+	CTL_GO,		/* supervisor -> virtiofsd's slot, once: mountd's mount namespace is there */
 };
 
 /* Also the offset in the sandbox's uid block. */
