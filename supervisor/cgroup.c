@@ -13,9 +13,16 @@
 
 static const char *const children[] = { "shim", "vm" };
 
+static bool has_children(const struct cgroups *c, unsigned i)
+{
+	return c->v2 && i == 0;
+}
+
 void cgroup_file(const struct cgroups *c, unsigned i, const char *child, const char *file,
 	char out[CGROUP_PATH_MAX + 64])
 {
+	if (!has_children(c, i))
+		child = "";
 	snprintf(out, CGROUP_PATH_MAX + 64, "%s%s%.24s%s%.32s", c->dir[i], *child ? "/" : "", child,
 		*file ? "/" : "", file);
 }
@@ -169,7 +176,7 @@ static int create_one(const struct cgroups *c, unsigned i, struct error *err)
 
 	cgroup_file(c, i, "", "", path);
 	r = make_path(path, err);
-	for (size_t k = 0; r == 0 && k < ARRAY_SIZE(children); k++) {
+	for (size_t k = 0; r == 0 && has_children(c, i) && k < ARRAY_SIZE(children); k++) {
 		cgroup_file(c, i, children[k], "", path);
 		r = make_dir(path, err);
 	}
@@ -197,11 +204,17 @@ char *cgroup_format(const struct cgroups *c)
 	return text;
 }
 
-int cgroup_parse(struct cgroups *ret, const char *text, struct error *err)
+/* Only v2 can kill a cgroup, since Linux 5.14. */
+static bool can_kill(const char *dir)
 {
-	struct stat st;
 	char path[CGROUP_PATH_MAX + 64];
 
+	snprintf(path, sizeof(path), "%s/cgroup.kill", dir);
+	return access(path, W_OK) == 0;
+}
+
+int cgroup_parse(struct cgroups *ret, const char *text, struct error *err)
+{
 	ret->n = 0;
 	while (*text && ret->n < CGROUP_HIERARCHIES_MAX) {
 		size_t len = strcspn(text, "\n");
@@ -212,12 +225,16 @@ int cgroup_parse(struct cgroups *ret, const char *text, struct error *err)
 		ret->dir[ret->n++][len] = '\0';
 		text += len + 1;
 	}
-	ret->v2 = false;
-	if (ret->n > 0) {
-		cgroup_file(ret, 0, "", "cgroup.kill", path);
-		ret->v2 = stat(path, &st) == 0;
-	}
+	ret->v2 = ret->n > 0 && can_kill(ret->dir[0]);
 	return 0;
+}
+
+void cgroup_from_list(struct cgroups *ret, const char *const *dirs, unsigned n)
+{
+	ret->n = n < CGROUP_HIERARCHIES_MAX ? n : CGROUP_HIERARCHIES_MAX;
+	for (unsigned i = 0; i < ret->n; i++)
+		snprintf(ret->dir[i], sizeof(ret->dir[i]), "%s", dirs[i]);
+	ret->v2 = ret->n > 0 && can_kill(ret->dir[0]);
 }
 
 static int write_file(const char *path, const char *text)
@@ -229,19 +246,28 @@ static int write_file(const char *path, const char *text)
 	return write_full(fd, text, strlen(text));
 }
 
-int cgroup_join(const struct cgroups *c, const char *child, struct error *err)
+static int join_one(const struct cgroups *c, unsigned i, const char *child, struct error *err)
 {
 	char path[CGROUP_PATH_MAX + 64];
+	int r;
 
-	for (unsigned i = 0; i < c->n; i++) {
-		int r;
+	cgroup_file(c, i, child, "cgroup.procs", path);
+	r = write_file(path, "0");
+	return r < 0 ? error_errno(err, -r, "join %s", path) : 0;
+}
 
-		cgroup_file(c, i, child, "cgroup.procs", path);
-		r = write_file(path, "0");
-		if (r < 0)
-			return error_errno(err, -r, "join %s", path);
-	}
-	return 0;
+int cgroup_join(const struct cgroups *c, struct error *err)
+{
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < c->n; i++)
+		r = join_one(c, i, "shim", err);
+	return r;
+}
+
+int cgroup_join_vm(const struct cgroups *c, struct error *err)
+{
+	return c->v2 ? join_one(c, 0, "vm", err) : 0;
 }
 
 int cgroup_kill(const struct cgroups *c, const char *child, struct error *err)
@@ -277,17 +303,21 @@ bool cgroup_is_empty(const struct cgroups *c)
 	return true;
 }
 
+static void remove_dir(const char *path)
+{
+	if (rmdir(path) < 0 && errno != ENOENT)
+		log_warn("remove cgroup %s: %s", path, strerrordesc_np(errno));
+}
+
 void cgroup_remove(const struct cgroups *c)
 {
 	char path[CGROUP_PATH_MAX + 64];
 
 	for (unsigned i = 0; i < c->n; i++) {
-		for (size_t k = 0; k < ARRAY_SIZE(children); k++) {
+		for (size_t k = 0; has_children(c, i) && k < ARRAY_SIZE(children); k++) {
 			cgroup_file(c, i, children[k], "", path);
-			if (rmdir(path) < 0 && errno != ENOENT)
-				log_warn("remove cgroup %s: %s", path, strerrordesc_np(errno));
+			remove_dir(path);
 		}
-		if (rmdir(c->dir[i]) < 0 && errno != ENOENT)
-			log_warn("remove cgroup %s: %s", c->dir[i], strerrordesc_np(errno));
+		remove_dir(c->dir[i]);
 	}
 }

@@ -1,8 +1,9 @@
 /*
  * The sandbox cgroup: the same relative path in every hierarchy that is
- * mounted, v1 and v2, with two children: `shim` (our roles) and `vm` (QEMU and
- * virtiofsd). Limits are the caller's parent's; here they serve to count, to
- * kill (v2: cgroup.kill) and to see that nothing is left (v2: cgroup.events).
+ * mounted, v1 and v2. In v2 it has two children: `shim` (our roles) and `vm`
+ * (QEMU and virtiofsd), so that the VM can be killed alone (cgroup.kill). v1
+ * cannot kill, so it has none: each would cost a directory and a move in every
+ * hierarchy, at every start. Limits are the caller's parent's.
  */
 #pragma once
 
@@ -32,10 +33,16 @@ int cgroup_create(const struct cgroups *c, struct error *err);
 char *cgroup_format(const struct cgroups *c);
 int cgroup_parse(struct cgroups *ret, const char *text, struct error *err);
 
-/* Moves the calling process into <sandbox>/<child> of every hierarchy. */
-int cgroup_join(const struct cgroups *c, const char *child, struct error *err);
+/* The directories, as cgroup_format() had them, v2 first. */
+void cgroup_from_list(struct cgroups *ret, const char *const *dirs, unsigned n);
 
-/* Kills every process in <sandbox>/<child>, or in all of it when child is "". -ENOTSUP without v2. */
+/* Moves the calling process into the sandbox cgroup of every hierarchy; in v2 into `shim`. */
+int cgroup_join(const struct cgroups *c, struct error *err);
+
+/* From there into `vm`. Without v2: nothing to do. */
+int cgroup_join_vm(const struct cgroups *c, struct error *err);
+
+/* Kills every process in `child`, or in all of the sandbox when it is "". -ENOTSUP without v2. */
 int cgroup_kill(const struct cgroups *c, const char *child, struct error *err);
 
 /* True when no process is left in any hierarchy. */
@@ -44,6 +51,6 @@ bool cgroup_is_empty(const struct cgroups *c);
 /* Removes the sandbox's directories; what cannot be removed is logged. */
 void cgroup_remove(const struct cgroups *c);
 
-/* The path of file in <sandbox>/<child> of hierarchy i. */
+/* The path of file in <sandbox>/<child> of hierarchy i, in <sandbox> where there are no children. */
 void cgroup_file(const struct cgroups *c, unsigned i, const char *child, const char *file,
 	char out[CGROUP_PATH_MAX + 64]);

@@ -311,17 +311,16 @@ static void raise_oom_score(void)
 
 static int join_cgroup(struct supervisor *s, struct error *err)
 {
-	struct cgroups c = { .n = s->options.cgroups.n };
+	struct cgroups c;
 	char path[CGROUP_PATH_MAX + 64];
 	int r;
 
-	for (unsigned i = 0; i < c.n; i++)
-		snprintf(c.dir[i], sizeof(c.dir[i]), "%s", s->options.cgroups.item[i]);
-	r = cgroup_join(&c, "shim", err);
+	cgroup_from_list(&c, s->options.cgroups.item, s->options.cgroups.n);
+	r = cgroup_join(&c, err);
 	if (r < 0)
 		return r;
 	s->vm_kill = -1;
-	if (c.n > 0) {
+	if (c.v2) {
 		cgroup_file(&c, 0, "vm", "cgroup.kill", path);
 		s->vm_kill = open(path, O_WRONLY | O_CLOEXEC);
 	}

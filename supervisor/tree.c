@@ -219,14 +219,13 @@ static void words_for(struct words *w, const struct tree *t, enum role role)
 
 static int enter_vm(const struct supervisor_options *o, struct error *err)
 {
-	struct cgroups c = { .n = o->cgroups.n };
+	struct cgroups c;
 	char text[16];
 	_cleanup_close_ int fd = -1;
 	int r;
 
-	for (unsigned i = 0; i < c.n; i++)
-		snprintf(c.dir[i], sizeof(c.dir[i]), "%s", o->cgroups.item[i]);
-	r = cgroup_join(&c, "vm", err);
+	cgroup_from_list(&c, o->cgroups.item, o->cgroups.n);
+	r = cgroup_join_vm(&c, err);
 	if (r < 0)
 		return r;
 	snprintf(text, sizeof(text), "%d", (int)o->vm_oom_score_adj - 1000);

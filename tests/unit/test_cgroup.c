@@ -88,7 +88,7 @@ TEST(life_of_a_sandbox_cgroup)
 
 	pid = fork();
 	if (pid == 0) {
-		if (cgroup_join(&c, "vm", &err) < 0)
+		if (cgroup_join(&c, &err) < 0 || cgroup_join_vm(&c, &err) < 0)
 			_exit(1);
 		kill(getpid(), SIGSTOP);
 		_exit(2);
