@@ -10,6 +10,7 @@
 
 #include "agent.pb-c.h"
 #include "agentd/text.h"
+#include "common/clock.h"
 #include "common/fd.h"
 #include "ipc/alloc.h"
 #include "ipc/ttrpc.h"
@@ -84,6 +85,7 @@ struct agent_client {
 
 	struct agent_call *calls[BUCKETS];
 	unsigned n_calls;
+	int64_t idle_since_us, idle_us; /* while no call is pending, since the hello */
 	uint32_t last_stream;
 
 	/* Bytes that came and are not a whole frame yet. */
@@ -114,13 +116,30 @@ static uint32_t next_stream(struct agent_client *c)
 	return c->last_stream;
 }
 
+static void call_added(struct agent_client *c)
+{
+	if (c->n_calls++ == 0)
+		c->idle_us += clock_us() - c->idle_since_us;
+}
+
+static void call_removed(struct agent_client *c)
+{
+	if (--c->n_calls == 0)
+		c->idle_since_us = clock_us();
+}
+
+int64_t agent_client_idle_us(const struct agent_client *c)
+{
+	return c->idle_us + (c->n_calls == 0 && c->hello ? clock_us() - c->idle_since_us : 0);
+}
+
 static void call_free(struct agent_client *c, struct agent_call **at)
 {
 	struct agent_call *call = *at;
 
 	*at = call->next;
 	event_del(&call->timer);
-	c->n_calls--;
+	call_removed(c);
 	free(call);
 }
 
@@ -158,7 +177,7 @@ static void fail_all(struct agent_client *c)
 
 			/* Out of the table first: a callback may cancel other calls, not this. */
 			c->calls[i] = call->next;
-			c->n_calls--;
+			call_removed(c);
 			call_finish(call, NULL, &err);
 			free(call);
 		}
@@ -235,6 +254,7 @@ static int take_hello(struct agent_client *c, const struct ttrpc_header *h, cons
 			"the guest's agent says hello as \"%s\", this version speaks %s", text,
 			AGENT_HELLO);
 	c->hello = true;
+	c->idle_since_us = clock_us();
 	c->ops->hello(c->ctx);
 	return 0;
 }
@@ -297,7 +317,7 @@ static int take_response(struct agent_client *c, const struct ttrpc_header *h, c
 	if (!call)
 		return error_set(err, EPROTO, "an answer to no question, stream %u", h->stream);
 	*at = call->next;
-	c->n_calls--;
+	call_removed(c);
 
 	response = (Ttrpc__Response *)capped_unpack(&ttrpc__response__descriptor, h->length, data,
 		ENVELOPE_MEMORY_MAX);
@@ -547,7 +567,7 @@ int agent_call(struct agent_client *c, const struct agent_method *method,
 	start_deadline(call);
 	bucket = find_call(c, call->stream);
 	*bucket = call;
-	c->n_calls++;
+	call_added(c);
 	if (ret)
 		*ret = call;
 	call = NULL;

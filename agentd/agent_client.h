@@ -65,6 +65,9 @@ void agent_client_free(struct agent_client *c);
 /* Why the agent is lost, or NULL while it is not. */
 const struct error *agent_client_lost(const struct agent_client *c);
 
+/* How long it has had nothing to do for us since its hello: the host's share of a start. */
+int64_t agent_client_idle_us(const struct agent_client *c);
+
 /* Declares it lost: the caller has seen it break the protocol. */
 void agent_client_lose(struct agent_client *c, const struct error *reason);
 

@@ -495,6 +495,7 @@ static int handle_start(struct agentd *a, struct request *req, const ProtobufCMe
 			c->state == CONTAINER_CREATING ? "not created yet" : "started already");
 	req->index = m->index;
 	request.container_id = c->id;
+	log_info("phase=start host_us=%lld", (long long)agent_client_idle_us(a->agent));
 	r = agent_call(a->agent, &agent_start_container, &request.base, on_started, req, NULL, err);
 	if (r == 0)
 		c->state = CONTAINER_STARTING;
