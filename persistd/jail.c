@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "common/fd.h"
-#include "persistd/exits.h"
+#include "ipc/exits.h"
 
 static int bind_directory(int dirfd, struct error *err)
 {

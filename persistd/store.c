@@ -69,7 +69,7 @@ int store_record(struct store *s, const char *id, uint32_t status, int64_t exite
 
 int store_forget(struct store *s, const char *id, struct error *err)
 {
-	if (!exits_id_valid(id))
+	if (!id_is_valid(id))
 		return error_set(err, EINVAL, "a container id that is none");
 	s->next = s->exits;
 	return exits_remove(&s->next, id) ? save(s, err) : 0;

@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "persistd/exits.h"
+#include "ipc/exits.h"
 
 struct store {
 	int dirfd; /* borrowed */

@@ -24,11 +24,6 @@ static const struct {
 #undef TO
 };
 
-static bool is_alnum(char c)
-{
-	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-}
-
 int id_check(const char *id, struct error *err)
 {
 	size_t len = strnlen(id, ID_MAX + 1);
@@ -37,10 +32,9 @@ int id_check(const char *id, struct error *err)
 		return error_set(err, EINVAL, "the id is empty");
 	if (len > ID_MAX)
 		return error_set(err, EINVAL, "the id is longer than %d characters", ID_MAX);
-	for (size_t i = 0; i < len; i++)
-		if (!is_alnum(id[i]) && (i == 0 || !strchr("._-", id[i])))
-			return error_set(err, EINVAL,
-				"the id '%s' is not of the form [A-Za-z0-9][A-Za-z0-9._-]*", id);
+	if (!id_is_valid(id))
+		return error_set(err, EINVAL,
+			"the id '%s' is not of the form [A-Za-z0-9][A-Za-z0-9._-]*", id);
 	return 0;
 }
 

@@ -14,10 +14,10 @@
  */
 #pragma once
 
+#include "common/id.h"
 #include "shim-frontend/proto/task.pb-c.h"
 #include "shim-frontend/ttrpc.h"
 
-#define ID_MAX         76
 #define CONTAINERS_MAX 256
 
 enum container_state {

@@ -3,23 +3,6 @@
 #include <errno.h>
 #include <string.h>
 
-static bool is_alnum(char c)
-{
-	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-bool id_is_valid(const char *id)
-{
-	size_t n = strlen(id);
-
-	if (n == 0 || n > ID_MAX || !is_alnum(id[0]))
-		return false;
-	for (size_t i = 1; i < n; i++)
-		if (!is_alnum(id[i]) && !strchr("._-", id[i]))
-			return false;
-	return true;
-}
-
 static const struct {
 	const char *name;
 	size_t offset; /* of a const char * in struct args; NO_VALUE: a switch */

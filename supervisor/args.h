@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include "common/error.h"
+#include "common/id.h"
 
 enum action {
 	ACTION_NONE,
@@ -28,7 +29,3 @@ struct args {
 
 /* Fills *ret with pointers into argv. Ids and namespaces are checked: they become file names. */
 int args_parse(int argc, char **argv, struct args *ret, struct error *err);
-
-/* [A-Za-z0-9] then [A-Za-z0-9._-], at most 76 (containerd, pkg/identifiers). */
-bool id_is_valid(const char *id);
-#define ID_MAX 76

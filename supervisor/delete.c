@@ -14,7 +14,7 @@
 #include "common/io.h"
 #include "common/log.h"
 #include "ipc/ctl.h"
-#include "persistd/exits.h"
+#include "ipc/exits.h"
 #include "supervisor/cgroup.h"
 #include "supervisor/launcher.h"
 #include "supervisor/process.h"

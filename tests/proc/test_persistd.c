@@ -18,7 +18,7 @@
 #include "ipc/pair.h"
 #include "ipc/persistd.pb-c.h"
 #include "ipc/tables.h"
-#include "persistd/exits.h"
+#include "ipc/exits.h"
 #include "tests/proc/common_role.h"
 
 /* A tmpfs of its own on /mnt, of this mount namespace alone. */
@@ -148,7 +148,7 @@ TEST(the_1025th_is_refused)
 	int64_t begin = clock_ms();
 	struct error err;
 	struct started r;
-	char id[EXITS_ID_MAX + 1];
+	char id[ID_MAX + 1];
 
 	own_directory("");
 	r = persistd_up();

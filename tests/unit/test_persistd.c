@@ -8,7 +8,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "persistd/exits.h"
+#include "ipc/exits.h"
 #include "persistd/jail.h"
 #include "persistd/store.h"
 #include "tests/lib/test.h"
@@ -32,7 +32,7 @@ TEST(there_and_back)
 	CHECK_INT(parse("", &err), 0);
 	CHECK_INT(back.n, 0);
 	for (int i = 0; i < EXITS_MAX; i++) {
-		char id[EXITS_ID_MAX + 1];
+		char id[ID_MAX + 1];
 
 		snprintf(id, sizeof(id), "%076d", i);
 		CHECK_INT(exits_set(&e, id, (uint32_t)i % 256, INT64_MAX - i, &err), 0);

@@ -17,14 +17,14 @@
 #include <stdint.h>
 
 #include "common/error.h"
+#include "common/id.h"
 
 #define EXITS_FILE     "exits"
 #define EXITS_FILE_MAX (256U * 1024)
 #define EXITS_MAX      1024 /* records */
-#define EXITS_ID_MAX   76   /* bytes, containerd's own limit */
 
 struct exit_record {
-	char id[EXITS_ID_MAX + 1];
+	char id[ID_MAX + 1];
 	uint8_t status; /* as a shell says it: 0..255, 128 + signal */
 	int64_t exited_at_ns; /* CLOCK_REALTIME, never negative */
 };
@@ -33,9 +33,6 @@ struct exits {
 	size_t n;
 	struct exit_record record[EXITS_MAX];
 };
-
-/* ASCII letters, digits, '.', '_', '-'; the first is a letter or a digit; at most EXITS_ID_MAX. */
-bool exits_id_valid(const char *id);
 
 /* NULL when there is none of that id. */
 struct exit_record *exits_find(struct exits *e, const char *id);

@@ -1,29 +1,8 @@
-#include "persistd/exits.h"
+#include "ipc/exits.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-
-/* Not isalnum(): that asks the locale. */
-static bool is_letter_or_digit(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
-
-static bool is_id(const char *text, size_t len)
-{
-	if (len == 0 || len > EXITS_ID_MAX || !is_letter_or_digit(text[0]))
-		return false;
-	for (size_t i = 0; i < len; i++)
-		if (!is_letter_or_digit(text[i]) && !memchr("._-", text[i], 3))
-			return false;
-	return true;
-}
-
-bool exits_id_valid(const char *id)
-{
-	return is_id(id, strnlen(id, EXITS_ID_MAX + 1));
-}
 
 struct exit_record *exits_find(struct exits *e, const char *id)
 {
@@ -38,7 +17,7 @@ int exits_set(struct exits *e, const char *id, uint32_t status, int64_t exited_a
 {
 	struct exit_record *r;
 
-	if (!exits_id_valid(id))
+	if (!id_is_valid(id))
 		return error_set(err, EINVAL, "a container id that is none");
 	if (status > UINT8_MAX || exited_at_ns < 0)
 		return error_set(err, EINVAL, "%s: status %u at %lld ns is not an exit", id, status,
@@ -94,7 +73,7 @@ static int parse_line(const char *line, size_t len, struct exit_record *ret)
 	const char *status = memchr(line, ' ', len), *time;
 	uint64_t number;
 
-	if (!status || !is_id(line, (size_t)(status - line)))
+	if (!status || !id_is_valid_n(line, (size_t)(status - line)))
 		return -EINVAL;
 	memcpy(ret->id, line, (size_t)(status - line));
 	ret->id[status - line] = '\0';
