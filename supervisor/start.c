@@ -4,7 +4,6 @@
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -19,6 +18,7 @@
 #include "common/io.h"
 #include "common/log.h"
 #include "supervisor/cgroup.h"
+#include "supervisor/child.h"
 #include "supervisor/launcher.h"
 #include "supervisor/process.h"
 #include "supervisor/spec.h"
@@ -220,47 +220,29 @@ static int open_netns(struct launch *l, struct error *err)
 
 /* ---- clone ---- */
 
-#define WORDS_MAX 64
-
-struct words {
-	char *word[WORDS_MAX + 1];
-	size_t n;
-};
-
-static void PRINTF(2, 3) say(struct words *w, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	if (w->n == WORDS_MAX || vasprintf(&w->word[w->n], fmt, ap) < 0)
-		abort();
-	va_end(ap);
-	w->n++;
-}
-
 static void say_number(struct words *w, const char *key, uint64_t value)
 {
-	say(w, "%s=%llu", key, (unsigned long long)value);
+	words_say(w, "%s=%llu", key, (unsigned long long)value);
 }
 
 static void supervisor_words(const struct launch *l, uint64_t t0, struct words *w)
 {
 	const struct config *c = l->config;
 
-	say(w, "bulkhead-supervisor");
-	say(w, "id=%s", l->args->id);
-	say(w, "namespace=%s", l->args->namespace);
-	say(w, "bundle=%s", l->bundle);
-	say(w, "dir=%s", l->sandbox.dir);
-	say(w, "libexec=%s", c->libexec);
-	say(w, "qemu=%s", c->qemu);
-	say(w, "virtiofsd=%s", c->virtiofsd);
-	say(w, "kernel=%s", c->kernel);
-	say(w, "initrd=%s", c->initrd);
-	say(w, "cmdline=%s", c->cmdline);
-	say(w, "accel=%s", c->accel);
+	words_say(w, "bulkhead-supervisor");
+	words_say(w, "id=%s", l->args->id);
+	words_say(w, "namespace=%s", l->args->namespace);
+	words_say(w, "bundle=%s", l->bundle);
+	words_say(w, "dir=%s", l->sandbox.dir);
+	words_say(w, "libexec=%s", c->libexec);
+	words_say(w, "qemu=%s", c->qemu);
+	words_say(w, "virtiofsd=%s", c->virtiofsd);
+	words_say(w, "kernel=%s", c->kernel);
+	words_say(w, "initrd=%s", c->initrd);
+	words_say(w, "cmdline=%s", c->cmdline);
+	words_say(w, "accel=%s", c->accel);
 	if (l->events)
-		say(w, "events=%s", l->events);
+		words_say(w, "events=%s", l->events);
 	say_number(w, "uid_base", sandbox_uid_base(&l->sandbox, c));
 	say_number(w, "vcpus", c->vcpus);
 	say_number(w, "memory_mib", c->memory_mib);
@@ -269,33 +251,15 @@ static void supervisor_words(const struct launch *l, uint64_t t0, struct words *
 		(uint64_t)((l->spec.has_oom_score_adj ? l->spec.oom_score_adj : 0) + 1000));
 	say_number(w, "t0_us", t0);
 	for (unsigned i = 0; i < c->rootfs_prefix.n; i++)
-		say(w, "rootfs_prefix=%s", c->rootfs_prefix.item[i]);
+		words_say(w, "rootfs_prefix=%s", c->rootfs_prefix.item[i]);
 	for (unsigned i = 0; i < c->stdio_prefix.n; i++)
-		say(w, "stdio_prefix=%s", c->stdio_prefix.item[i]);
+		words_say(w, "stdio_prefix=%s", c->stdio_prefix.item[i]);
 	for (unsigned i = 0; i < l->cgroups.n; i++)
-		say(w, "cgroup=%s", l->cgroups.dir[i]);
-}
-
-static int place_fds(const struct launch *l)
-{
-	int moved[SUPERVISOR_FD_END];
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-	if (null < 0)
-		return -1;
-	for (int i = 0; i < SUPERVISOR_FD_END; i++) {
-		moved[i] = fcntl(i < 3 ? null : l->fd[i], F_DUPFD_CLOEXEC, 64);
-		if (moved[i] < 0)
-			return -1;
-	}
-	for (int i = 0; i < SUPERVISOR_FD_END; i++)
-		if (dup2(moved[i], i) < 0)
-			return -1;
-	return 0;
+		words_say(w, "cgroup=%s", l->cgroups.dir[i]);
 }
 
 /* In the clone: PID 1 of a new namespace, as root. Reports what failed on the pipe. */
-static _Noreturn void become_supervisor(const struct launch *l, struct words *w, int report)
+static _Noreturn void become_supervisor(struct launch *l, struct words *w, int report)
 {
 	char path[CONFIG_PATH_MAX + 32];
 	char *env[] = { NULL };
@@ -306,9 +270,10 @@ static _Noreturn void become_supervisor(const struct launch *l, struct words *w,
 	if (setsid() >= 0 &&
 		(l->netns >= 0 ? setns(l->netns, CLONE_NEWNET) : unshare(CLONE_NEWNET)) == 0 &&
 		chdir("/") == 0) {
+		/* Out of the way of the numbers to be filled. */
 		report = fcntl(report, F_DUPFD_CLOEXEC, 128);
-		if (report >= 0 && place_fds(l) == 0 &&
-			close_range(SUPERVISOR_FD_END, ~0U, CLOSE_RANGE_CLOEXEC) == 0)
+		l->fd[0] = l->fd[1] = l->fd[2] = open("/dev/null", O_RDWR | O_CLOEXEC);
+		if (report >= 0 && child_place_fds(l->fd, SUPERVISOR_FD_END) == 0)
 			execve(path, w->word, env);
 	}
 	code = errno;
@@ -321,7 +286,7 @@ static int clone_supervisor(struct launch *l, uint64_t t0, struct error *err)
 {
 	struct clone_args ca = { .flags = CLONE_NEWPID, .exit_signal = SIGCHLD };
 	_cleanup_close_ int report = -1, report_end = -1;
-	struct words w = { .n = 0 };
+	CLEANUP(words_done) struct words w = WORDS_INIT;
 	int fds[2], code = 0;
 	ssize_t n;
 
@@ -337,8 +302,6 @@ static int clone_supervisor(struct launch *l, uint64_t t0, struct error *err)
 	}
 	if (l->supervisor == 0)
 		become_supervisor(l, &w, report_end);
-	for (size_t i = 0; i < w.n; i++)
-		free(w.word[i]);
 	fd_close(&report_end);
 	/* End of file: it runs. */
 	n = read(report, &code, sizeof(code));

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -16,6 +15,7 @@
 #include "ipc/pair.h"
 #include "ipc/tables.h"
 #include "supervisor/cgroup.h"
+#include "supervisor/child.h"
 
 /* The channels, asker first: struct tree's pairs[], in this order. */
 enum channel_id {
@@ -126,34 +126,10 @@ static int source_fd(const struct tree *t, const struct source *s)
 
 /* ---- what each role is told ---- */
 
-#define ARGS_MAX 48
-
-struct words {
-	char *word[ARGS_MAX + 1];
-	size_t n;
-};
-
-static void PRINTF(2, 3) say(struct words *w, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	if (w->n == ARGS_MAX || vasprintf(&w->word[w->n], fmt, ap) < 0)
-		abort();
-	va_end(ap);
-	w->n++;
-}
-
 static void say_list(struct words *w, const char *key, const struct option_list *list)
 {
 	for (unsigned i = 0; i < list->n; i++)
-		say(w, "%s=%s", key, list->item[i]);
-}
-
-static void words_done(struct words *w)
-{
-	for (size_t i = 0; i < w->n; i++)
-		free(w->word[i]);
+		words_say(w, "%s=%s", key, list->item[i]);
 }
 
 static uid_t role_uid(const struct tree *t, enum role role)
@@ -167,48 +143,48 @@ static void words_for(struct words *w, const struct tree *t, enum role role)
 {
 	const struct supervisor_options *o = t->options;
 
-	say(w, "bulkhead-%s", role_name(role));
-	say(w, "uid=%u", role_uid(t, role));
+	words_say(w, "bulkhead-%s", role_name(role));
+	words_say(w, "uid=%u", role_uid(t, role));
 	switch (role) {
 	case ROLE_FRONTEND:
-		say(w, "id=%s", o->id);
-		say(w, "namespace=%s", o->namespace);
-		say(w, "bundle=%s", o->bundle);
-		say(w, "task_pid=%d", t->task_pid);
-		say(w, "vcpus=%llu", (unsigned long long)o->vcpus);
-		say(w, "memory_mib=%llu", (unsigned long long)o->memory_mib);
-		say(w, "share=1");
-		say(w, "hello_timeout_ms=%llu", (unsigned long long)o->hello_timeout_ms);
+		words_say(w, "id=%s", o->id);
+		words_say(w, "namespace=%s", o->namespace);
+		words_say(w, "bundle=%s", o->bundle);
+		words_say(w, "task_pid=%d", t->task_pid);
+		words_say(w, "vcpus=%llu", (unsigned long long)o->vcpus);
+		words_say(w, "memory_mib=%llu", (unsigned long long)o->memory_mib);
+		words_say(w, "share=1");
+		words_say(w, "hello_timeout_ms=%llu", (unsigned long long)o->hello_timeout_ms);
 		break;
 	case ROLE_AGENTD:
-		say(w, "sandbox=%s", o->id);
+		words_say(w, "sandbox=%s", o->id);
 		break;
 	case ROLE_VMMD:
-		say(w, "accel=%s", o->accel);
-		say(w, "append=%s", o->cmdline);
-		say(w, "qemu=%s", o->qemu);
+		words_say(w, "accel=%s", o->accel);
+		words_say(w, "append=%s", o->cmdline);
+		words_say(w, "qemu=%s", o->qemu);
 		break;
 	case ROLE_MOUNTD:
-		say(w, "share=%s/share", o->dir);
-		say(w, "bundle=%s", o->bundle);
-		say(w, "sandbox=%s", o->id);
-		say(w, "virtiofsd=%s", o->virtiofsd);
+		words_say(w, "share=%s/share", o->dir);
+		words_say(w, "bundle=%s", o->bundle);
+		words_say(w, "sandbox=%s", o->id);
+		words_say(w, "virtiofsd=%s", o->virtiofsd);
 		say_list(w, "rootfs_prefix", &o->rootfs_prefix);
 		say_list(w, "stdio_prefix", &o->stdio_prefix);
 		if (o->events)
-			say(w, "events=%s", o->events);
+			words_say(w, "events=%s", o->events);
 		break;
 	case ROLE_QEMU:
-		say(w, "kind=qemu");
-		say(w, "binary=%s", o->qemu);
-		say(w, "kernel=%s", o->kernel);
-		say(w, "initrd=%s", o->initrd);
-		say(w, "accel=%s", o->accel);
+		words_say(w, "kind=qemu");
+		words_say(w, "binary=%s", o->qemu);
+		words_say(w, "kernel=%s", o->kernel);
+		words_say(w, "initrd=%s", o->initrd);
+		words_say(w, "accel=%s", o->accel);
 		break;
 	case ROLE_VIRTIOFSD:
-		say(w, "kind=virtiofsd");
-		say(w, "binary=%s", o->virtiofsd);
-		say(w, "share=%s/share", o->dir);
+		words_say(w, "kind=virtiofsd");
+		words_say(w, "binary=%s", o->virtiofsd);
+		words_say(w, "share=%s/share", o->dir);
 		break;
 	default:
 		break;
@@ -236,22 +212,6 @@ static int enter_vm(const struct supervisor_options *o, struct error *err)
 	return 0;
 }
 
-/* Puts fd[i] at number first + i, whatever numbers they have now. */
-static int place_fds(const int *fd, int n, int first)
-{
-	int moved[ROLE_FDS_MAX + FIRST_FD];
-
-	for (int i = 0; i < n; i++) {
-		moved[i] = fcntl(fd[i], F_DUPFD_CLOEXEC, first + n);
-		if (moved[i] < 0)
-			return -1;
-	}
-	for (int i = 0; i < n; i++)
-		if (dup2(moved[i], first + i) < 0)
-			return -1;
-	return close_range((unsigned)(first + n), ~0U, 0);
-}
-
 static _Noreturn void run_child(const struct tree *t, enum role role, int ctl, int log,
 	char *const *argv)
 {
@@ -272,7 +232,7 @@ static _Noreturn void run_child(const struct tree *t, enum role role, int ctl, i
 	snprintf(path, sizeof(path), "%s/%s", t->options->libexec, plan->binary);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	if (place_fds(fds, n, 0) == 0)
+	if (child_place_fds(fds, n) == 0)
 		execve(path, argv, env);
 	error_errno(&err, errno, "execute %s", path);
 	ctl_send(FD_CTL, CTL_FAILED, role, 0, err.msg);
@@ -291,7 +251,7 @@ static int log_pair(int ret[2], struct error *err)
 int tree_spawn(struct tree *t, enum role role, struct error *err)
 {
 	_cleanup_close_ int ctl = -1, log = -1;
-	CLEANUP(words_done) struct words w = { .n = 0 };
+	CLEANUP(words_done) struct words w = WORDS_INIT;
 	struct child *c = &t->child[role];
 	int pair[2];
 
