@@ -35,7 +35,6 @@ static const struct {
 	{ "vcpus", VALUE_NUMBER, MEMBER(vcpus), 1, 240 },
 	{ "memory_mib", VALUE_NUMBER, MEMBER(memory_mib), 64, 4 << 20 },
 	{ "hello_timeout_ms", VALUE_NUMBER, MEMBER(hello_timeout_ms), 100, 600000 },
-	{ "log_level", VALUE_TEXT, MEMBER(log_level), 0, 0 },
 	{ "rootfs_prefix", VALUE_LIST, MEMBER(rootfs_prefix), 0, 0 },
 	{ "stdio_prefix", VALUE_LIST, MEMBER(stdio_prefix), 0, 0 },
 };
@@ -162,7 +161,6 @@ static void set_defaults(struct config *c, const char *prefix)
 	c->vcpus = 1;
 	c->memory_mib = 512;
 	c->hello_timeout_ms = 60000;
-	strcpy(c->log_level, "info");
 	list_defaults(&c->rootfs_prefix, roots);
 	list_defaults(&c->stdio_prefix, stdio);
 }

@@ -32,7 +32,6 @@ struct config {
 	uint64_t vcpus;
 	uint64_t memory_mib;
 	uint64_t hello_timeout_ms;
-	char log_level[8];
 	struct config_list rootfs_prefix;
 	struct config_list stdio_prefix;
 };
