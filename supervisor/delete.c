@@ -81,8 +81,17 @@ static int64_t now_ns(void)
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+/* Written by persistd, and by no other name anywhere: else it could be anybody's file. */
+static bool is_persistds(int fd, uid_t persistd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && st.st_uid == persistd && st.st_nlink == 1;
+}
+
 /* What persistd recorded for this container. Its file is read after everybody is dead. */
-static void recorded_exit(const struct sandbox *s, const char *id, struct told_exit *ret)
+static void recorded_exit(const struct sandbox *s, const struct config *c, const char *id,
+	struct told_exit *ret)
 {
 	static struct exits exits;
 	_cleanup_close_ int fd = -1;
@@ -95,6 +104,10 @@ static void recorded_exit(const struct sandbox *s, const char *id, struct told_e
 		O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0)
 		return;
+	if (!is_persistds(fd, sandbox_uid_base(s, c) + ROLE_PERSISTD)) {
+		log_warn("the recorded exits: the file is not persistd's");
+		return;
+	}
 	text = read_file_fd(fd, EXITS_FILE_MAX, &len, &err);
 	if (!text || exits_parse(text, len, &exits, &err) < 0) {
 		log_warn("the recorded exits: %s", err.msg);
@@ -149,12 +162,12 @@ int launcher_delete(const struct config *c, const struct args *a, struct error *
 		if (strcmp(owner, a->id) == 0) {
 			load_cgroups(&s, &cgroups);
 			kill_all(&s, &cgroups);
-			recorded_exit(&s, a->id, &told);
+			recorded_exit(&s, c, a->id, &told);
 			cgroup_remove(&cgroups);
 			sandbox_remove(&s);
 		} else {
 			/* One container of a pod that lives on: only its exit is asked for. */
-			recorded_exit(&s, a->id, &told);
+			recorded_exit(&s, c, a->id, &told);
 		}
 	} else if (why.code != ENOENT) {
 		log_warn("%s", why.msg);
