@@ -1,9 +1,14 @@
 #include "supervisor/launcher.h"
 
 #include <errno.h>
+#include <sched.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "supervisor/process.h"
 #include "tests/lib/test.h"
 
 static struct config config;
@@ -154,5 +159,88 @@ TEST(gc_takes_only_what_nobody_will_delete)
 	CHECK_INT(kept.lease, 1);
 	sandbox_remove(&kept);
 	sandbox_remove(&busy);
+	remove_run_dir();
+}
+
+/* A process that does nothing, PID 1 of a namespace or not. */
+static pid_t start_process(int namespaces)
+{
+	pid_t pid = (pid_t)syscall(SYS_clone, namespaces | SIGCHLD, NULL, NULL, NULL, NULL);
+
+	CHECK(pid >= 0);
+	if (pid == 0)
+		for (;;)
+			pause();
+	return pid;
+}
+
+static void end_process(pid_t pid)
+{
+	CHECK_INT(kill(pid, SIGKILL), 0); /* it lived */
+	CHECK_INT(waitpid(pid, NULL, 0), pid);
+}
+
+TEST(gc_lets_a_living_sandbox_be)
+{
+	struct error err = ERROR_INIT;
+	struct sandbox s;
+	struct stat st;
+	pid_t pid;
+
+	make_run_dir();
+	CHECK_INT(create(&s, "lives", &err), 0); /* of a bundle that is gone */
+	pid = start_process(CLONE_NEWPID);
+	CHECK_INT(process_record(&s, pid, &err), 0);
+	sandbox_done(&s);
+	launcher_gc(&config);
+	CHECK_INT(stat(s.dir, &st), 0);
+	end_process(pid);
+	launcher_gc(&config);
+	CHECK(stat(s.dir, &st) < 0);
+	remove_run_dir();
+}
+
+/* The pid in the file is somebody else's by now: nobody is killed for it. */
+static void check_not_taken(pid_t pid, const char *recorded)
+{
+	struct error err = ERROR_INIT;
+	struct sandbox s;
+
+	CHECK_INT(create(&s, "dead", &err), 0);
+	CHECK_INT(sandbox_write(&s, "supervisor", recorded, &err), 0);
+	CHECK_INT(process_open(&s, &err), -ESRCH);
+	launcher_teardown(&s);
+	end_process(pid);
+}
+
+TEST(a_pid_that_is_used_again_is_not_the_supervisor)
+{
+	struct error err = ERROR_INIT;
+	unsigned long long started;
+	char text[64], *recorded;
+	struct sandbox s;
+	pid_t pid;
+	int fd;
+
+	make_run_dir();
+	/* Another start time. */
+	CHECK_INT(create(&s, "lives", &err), 0);
+	pid = start_process(CLONE_NEWPID);
+	CHECK_INT(process_record(&s, pid, &err), 0);
+	fd = process_open(&s, &err);
+	CHECK(fd >= 0);
+	close(fd);
+	recorded = sandbox_read(&s, "supervisor", &err);
+	CHECK(recorded && sscanf(recorded, "%*d %llu", &started) == 1);
+	free(recorded);
+	snprintf(text, sizeof(text), "%d %llu\n", pid, started - 1);
+	check_not_taken(pid, text);
+	/* The right one, of no PID 1. */
+	pid = start_process(0);
+	CHECK_INT(process_record(&s, pid, &err), 0);
+	recorded = sandbox_read(&s, "supervisor", &err);
+	check_not_taken(pid, recorded);
+	free(recorded);
+	sandbox_remove(&s);
 	remove_run_dir();
 }
