@@ -355,6 +355,18 @@ static void check_status(int pid, const char *key, const char *want)
 		test_fail(__FILE__, __LINE__, "%s is '%s', not '%s'", key, got, want);
 }
 
+/* What systemd sends at shutdown, and what a peer that has gone would cost. */
+static void check_ignored(int pid)
+{
+	static const int ignored[] = { SIGHUP, SIGINT, SIGTERM, SIGPIPE };
+	char text[64];
+
+	proc_status(pid, "SigIgn", text, sizeof(text));
+	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
+		if (!(strtoull(text, NULL, 16) >> (ignored[i] - 1) & 1))
+			test_fail(__FILE__, __LINE__, "signal %d is not ignored", ignored[i]);
+}
+
 void check_shut_in(int pid, uid_t uid, unsigned long long caps)
 {
 	static const char *const empty[] = { "CapInh", "CapBnd", "CapAmb" };
@@ -372,6 +384,7 @@ void check_shut_in(int pid, uid_t uid, unsigned long long caps)
 	check_status(pid, "NoNewPrivs", "1");
 	check_status(pid, "Seccomp", "2");
 	check_status(pid, "Threads", "1");
+	check_ignored(pid);
 }
 
 bool same_namespace(int pid, int other, const char *kind)
