@@ -149,11 +149,11 @@ static _Noreturn void exec_child(const char *path, char *const *argv, const stru
 
 int test_spawn(const char *binary, const char *const *args, const struct test_fd *fds)
 {
-	const char *build = getenv("BULKHEAD_BUILD");
-	char path[4096];
-	char *argv[64] = { path };
+	const char *build = getenv("BULKHEAD_BUILD"), *trace = getenv("BULKHEAD_TRACE");
+	char path[4096], tracer[4096];
+	char *argv[64];
 	char folder[64];
-	size_t n = 1;
+	size_t n = 0;
 	pid_t pid;
 
 	/* bulkhead-netd is built in netd/, bulkhead-slot in supervisor/ */
@@ -163,14 +163,21 @@ int test_spawn(const char *binary, const char *const *args, const struct test_fd
 	if (strcmp(folder, "frontend") == 0)
 		strcpy(folder, "shim-frontend");
 	snprintf(path, sizeof(path), "%s/%s/%s", build ? build : ".", folder, binary);
+	snprintf(tracer, sizeof(tracer), "%s/tests/faults/tracer", build ? build : ".");
+	if (trace) {
+		argv[n++] = tracer;
+		argv[n++] = (char *)trace;
+	}
+	argv[n++] = path;
 	while (*args && n < 63)
 		argv[n++] = (char *)*args++;
+	argv[n] = NULL;
 
 	pid = fork();
 	if (pid < 0)
 		test_fail(__FILE__, __LINE__, "fork: %s", strerror(errno));
 	if (pid == 0)
-		exec_child(path, argv, fds);
+		exec_child(argv[0], argv, fds);
 	return pid;
 }
 

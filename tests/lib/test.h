@@ -78,6 +78,8 @@ void test_pair(int ret[2]);
  * Starts a role's release or dev binary (by name, from the build) with fds
  * given as pairs {target number, fd of ours}, ended by -1; everything else is
  * closed. argv as for exec, without argv[0], ended by NULL. Returns the pid.
+ * With BULKHEAD_TRACE=DIR it runs under tests/faults/tracer, which notes in DIR
+ * which rules of its system call policy are used.
  */
 struct test_fd {
 	int target, fd;

@@ -9,7 +9,10 @@ FIFO_DIR = "/run/containerd/fifo"
 
 
 class Context:
-    def __init__(self, stage_dir, foo=False, long=False, accel="tcg", warm=True):
+    def __init__(self, stage_dir, foo=False, long=False, accel="tcg", warm=True, trace=None):
+        """trace: (tracer, directory): every shim runs under tests/faults/tracer, which notes there
+        what of the system call policies is used."""
+        self.trace = trace
         self.stage_dir, self.long, self.accel, self.warm = stage_dir, long, accel, warm
         self.is_vm = not foo
         self.shim = "foo" if foo else "bulkhead"
@@ -31,7 +34,10 @@ class Context:
 
     def prefix(self, path, **changes):
         """A prefix of its own with changed settings; returns its bin directory."""
-        return stage.make(self.stage_dir, path, **{**self.settings(), **changes})
+        bin_dir = stage.make(self.stage_dir, path, **{**self.settings(), **changes})
+        if self.trace:
+            stage.add_tracer(path, self.trace[0], report=self.trace[1])
+        return bin_dir
 
     def other_prefix(self, **changes):
         return self.prefix(os.path.join(lab.work_dir(), f"prefix-{self.new_id()}"), **changes)

@@ -35,6 +35,20 @@ def make(stage, prefix, **settings):
     return os.path.join(prefix, "bin")
 
 
+def add_tracer(prefix, tracer, **settings):
+    """Puts tests/faults/tracer in front of the shim; trace() changes what it does."""
+    shim = os.path.join(prefix, "bin/containerd-shim-bulkhead-v2")
+    os.rename(shim, shim + ".real")
+    _link_or_copy(tracer, shim)
+    trace(prefix, **settings)
+
+
+def trace(prefix, **settings):
+    """What the tracer does from the next `start` on; its keys are in tests/faults/tracer.c."""
+    with open(os.path.join(prefix, "etc/bulkhead/trace"), "w") as f:
+        f.writelines(f"{key}={value}\n" for key, value in settings.items())
+
+
 def make_foo(prefix):
     """containerd's own runc shim under a foreign name: what the tests themselves are tried with."""
     os.makedirs(os.path.join(prefix, "bin"), exist_ok=True)
