@@ -2,7 +2,7 @@
 
 import os
 
-from . import image, lab, stage
+from . import image, jobs, lab, stage
 from .containerd import Containerd
 
 FIFO_DIR = "/run/containerd/fifo"
@@ -28,6 +28,7 @@ class Context:
         work = lab.work_dir()
         return {
             "accel": self.accel,  # tcg: the same everywhere, whatever /dev/kvm says
+            "uid_base": 2000000000 + jobs.number() * 1000000,  # limits count by uid, on the whole machine
             "rootfs_prefix": [work],
             "stdio_prefix": [FIFO_DIR, "/run/containerd", work],
         }

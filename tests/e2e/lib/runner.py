@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 
-from . import leaks, proc
+from . import jobs, leaks, proc
 
 _tests = []
 
@@ -96,9 +96,7 @@ def main(ctx, patterns):
     """Runs what matches; prints one line for each and the sum. Returns the exit status."""
     passed = failed = skipped = 0
     signal.signal(signal.SIGALRM, _alarm)
-    for function in _tests:
-        if not _matches(function.title, patterns):
-            continue
+    for function in jobs.share([t for t in _tests if _matches(t.title, patterns)]):
         began, baseline = time.monotonic(), leaks.Snapshot()
         mark, detail = "ok", ""
         ctx.begin()
