@@ -168,9 +168,11 @@ static pid_t start_process(int namespaces)
 	pid_t pid = (pid_t)syscall(SYS_clone, namespaces | SIGCHLD, NULL, NULL, NULL, NULL);
 
 	CHECK(pid >= 0);
-	if (pid == 0)
+	if (pid == 0) {
+		close_range(0, ~0U, 0); /* the sandbox's lock among them */
 		for (;;)
 			pause();
+	}
 	return pid;
 }
 
