@@ -86,7 +86,7 @@ static int set_key(struct config *c, const char *key, const char *value, bool fi
 	return error_set(err, EINVAL, "there is no such key");
 }
 
-static int parse(struct config *c, const char *path, char *text, struct error *err)
+int config_parse(struct config *c, const char *path, char *text, struct error *err)
 {
 	bool first[ARRAY_SIZE(keys)];
 	unsigned number = 0;
@@ -240,7 +240,7 @@ int config_load(struct config *ret, struct error *err)
 		text = read_file_fd(fd, CONFIG_FILE_MAX, &len, err);
 		if (!text)
 			return error_wrap(err, "%s", path);
-		r = parse(ret, path, text, err);
+		r = config_parse(ret, path, text, err);
 		if (r < 0)
 			return r;
 	}

@@ -39,5 +39,11 @@ struct config {
 /* Defaults, then the file if it is there. An unknown key or a bad value is an error with its line. */
 int config_load(struct config *ret, struct error *err);
 
+/*
+ * Puts the settings of a file's text, which is cut into pieces, over those of *c; path is its
+ * name in sentences. 0, or -EINVAL with err.
+ */
+int config_parse(struct config *c, const char *path, char *text, struct error *err);
+
 /* What only a start needs: finds virtiofsd, decides accel, reads the guest image's command line. */
 int config_resolve(struct config *c, struct error *err);

@@ -121,14 +121,27 @@ static int read_oom(struct json_object *process, struct spec *s, struct error *e
 	return 0;
 }
 
-static int parse(const char *text, size_t len, struct spec *s, struct error *err)
+static void release_tokener(struct json_tokener **tok)
 {
-	struct json_tokener *tok = json_tokener_new_ex(SPEC_DEPTH_MAX);
-	struct json_object *root, *linux_;
+	if (*tok)
+		json_tokener_free(*tok);
+}
+
+static void release_object(struct json_object **o)
+{
+	json_object_put(*o);
+}
+
+int spec_parse(const char *text, size_t len, struct spec *s, struct error *err)
+{
+	CLEANUP(release_tokener) struct json_tokener *tok = json_tokener_new_ex(SPEC_DEPTH_MAX);
+	CLEANUP(release_object) struct json_object *root = NULL;
+	struct json_object *linux_;
 	int r;
 
 	if (!tok)
 		return error_errno(err, ENOMEM, "parse");
+	*s = (struct spec){ .kind = CONTAINER_SINGLE };
 	root = json_tokener_parse_ex(tok, text, (int)len);
 	if (json_tokener_get_error(tok) != json_tokener_success)
 		return error_set(err, EINVAL, "%s at byte %zu",
@@ -146,7 +159,7 @@ static int parse(const char *text, size_t len, struct spec *s, struct error *err
 		r = read_netns(linux_, s, err);
 	if (r == 0)
 		r = read_oom(member(root, "process"), s, err);
-	return r; /* the process ends: nothing to free */
+	return r;
 }
 
 static _Noreturn void child(int file_fd, int pipe_fd)
@@ -163,7 +176,7 @@ static _Noreturn void child(int file_fd, int pipe_fd)
 	if (filter_load("spec", &a.err) == 0) {
 		text = read_file_fd(3, SPEC_SIZE_MAX, &len, &a.err);
 		if (text)
-			parse(text, len, &a.spec, &a.err);
+			spec_parse(text, len, &a.spec, &a.err);
 	}
 	_exit(write_full(4, &a, sizeof(a)) < 0);
 }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/error.h"
@@ -25,6 +26,12 @@ struct spec {
 	int oom_score_adj;
 	bool has_oom_score_adj;
 };
+
+/*
+ * What the child does with the file's text, which ends with a NUL that len does
+ * not count. 0, or -errno with err; *ret is then half filled.
+ */
+int spec_parse(const char *text, size_t len, struct spec *ret, struct error *err);
 
 /* Reads config.json in the bundle (a directory fd). Blocks at most 2 s. */
 int spec_read(int bundle_fd, struct spec *ret, struct error *err);
