@@ -14,56 +14,9 @@
 #include "ipc/channel.h"
 #include "ipc/fds.h"
 #include "ipc/role.h"
-#include "ipc/slot.pb-c.h"
 #include "ipc/tables.h"
+#include "supervisor/job.h"
 #include "supervisor/slot.h"
-
-/* What the peer has sent so far. */
-struct job {
-	char args[SLOT_ARGS_BYTES]; /* one behind the other, each with its NUL */
-	size_t used;
-	unsigned n_args;
-	bool unfinished;       /* the last argument goes on with the next part */
-	int fds[SLOT_FDS_MAX]; /* by the number they are to have; -1: none */
-};
-
-static struct job *job_new(void)
-{
-	struct job *job = calloc(1, sizeof(*job));
-
-	for (size_t i = 0; job && i < SLOT_FDS_MAX; i++)
-		job->fds[i] = -1;
-	return job;
-}
-
-static int take_arg(struct job *job, const Ipc__SlotArg *msg, struct error *err)
-{
-	size_t len = strlen(msg->part);
-
-	if (job->n_args == SLOT_ARGS_MAX)
-		return error_set(err, EPROTO, "more than %d arguments", SLOT_ARGS_MAX);
-	if (len >= SLOT_ARGS_BYTES - job->used)
-		return error_set(err, EPROTO, "more than %d bytes of arguments", SLOT_ARGS_BYTES);
-	memcpy(job->args + job->used, msg->part, len);
-	job->used += len;
-	job->unfinished = !msg->last;
-	if (msg->last) {
-		job->args[job->used++] = '\0';
-		job->n_args++;
-	}
-	return 0;
-}
-
-static int take_fd(struct job *job, const Ipc__SlotFd *msg, struct fdlist *fds, struct error *err)
-{
-	if (msg->target < STDERR_FILENO || msg->target >= SLOT_FDS_MAX)
-		return error_set(err, EPROTO, "an fd for the number %u, allowed are %d to %d",
-			msg->target, STDERR_FILENO, SLOT_FDS_MAX - 1);
-	if (job->fds[msg->target] >= 0)
-		return error_set(err, EPROTO, "two fds for the number %u", msg->target);
-	job->fds[msg->target] = fdlist_steal(fds, 0);
-	return 0;
-}
 
 /* Nobody but the supervisor ends a program of the sandbox: systemd's signals at shutdown wait. */
 static int block_signals(struct error *err)
@@ -138,33 +91,6 @@ static _Noreturn void execute(const struct slot_options *options, struct job *jo
 	_exit(ROLE_EXIT_FAILED);
 }
 
-static int handle(const struct slot_options *options, struct job *job, struct ipc_packet *packet,
-	struct error *err)
-{
-	ProtobufCMessage *msg = ipc_decode(packet, err);
-	int r;
-
-	if (!msg)
-		return -EPROTO;
-	switch (packet->hdr.type) {
-	case SLOT_ARG:
-		r = take_arg(job, (Ipc__SlotArg *)msg, err);
-		break;
-	case SLOT_FD:
-		r = take_fd(job, (Ipc__SlotFd *)msg, &packet->fds, err);
-		break;
-	case SLOT_EXEC:
-		if (packet->hdr.kind == IPC_REQUEST && job->n_args > 0 && !job->unfinished)
-			execute(options, job, packet->hdr.seq);
-		r = error_set(err, EPROTO, "exec without complete arguments");
-		break;
-	default:
-		r = error_set(err, EPROTO, "unexpected '%s'", packet->row->name);
-	}
-	ipc_free(msg);
-	return r;
-}
-
 /* 1: something is there to read; 0: the supervisor is gone */
 static int wait_packet(struct error *err)
 {
@@ -189,7 +115,7 @@ static int wait_packet(struct error *err)
 /* 0: the peer or the supervisor went away before EXEC */
 static int serve(const struct slot_options *options, struct error *err)
 {
-	_cleanup_free_ struct job *job = job_new();
+	CLEANUP(job_free) struct job *job = job_new();
 	int r;
 
 	if (!job)
@@ -203,12 +129,14 @@ static int serve(const struct slot_options *options, struct error *err)
 		r = channel_recv(SLOT_FD_JOB, &ipc_slot, MSG_DONTWAIT, &packet, err);
 		if (r == -EAGAIN)
 			continue;
-		if (r > 0)
-			r = handle(options, job, &packet, err);
-		else if (r == 0)
+		if (r == 0)
 			return 0;
+		if (r > 0)
+			r = job_take(job, &packet, err);
 		if (r < 0)
 			return r;
+		if (r == JOB_EXEC)
+			execute(options, job, packet.hdr.seq);
 	}
 }
 

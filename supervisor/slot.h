@@ -14,14 +14,10 @@
 #include "common/error.h"
 
 /*
- * What a job may hold: arguments, bytes of arguments, and the highest fd number
- * plus one. Fds on their way to a number are parked above it, and the binary is
- * executed from SLOT_EXEC_FD, the number that QEMU's filter names.
+ * The binary is executed from this number, which QEMU's filter names. Fds on their
+ * way to their numbers are parked between SLOT_FDS_MAX (job.h) and it.
  */
-#define SLOT_ARGS_MAX   512
-#define SLOT_ARGS_BYTES (128 * 1024)
-#define SLOT_FDS_MAX    256
-#define SLOT_EXEC_FD    1023
+#define SLOT_EXEC_FD 1023
 
 enum slot_kind { SLOT_QEMU, SLOT_VIRTIOFSD };
 
