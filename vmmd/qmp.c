@@ -126,10 +126,11 @@ static int make_room(struct qmp *qmp, struct error *err)
 	size_t size = qmp->size ? 2 * qmp->size : 2 * READ_SIZE;
 	char *line;
 
-	if (qmp->size - qmp->len >= READ_SIZE)
-		return 0;
+	/* First: there is room for up to twice that much. */
 	if (qmp->len >= QMP_LINE_MAX)
 		return error_set(err, EPROTO, "a line longer than %d bytes", QMP_LINE_MAX);
+	if (qmp->size - qmp->len >= READ_SIZE)
+		return 0;
 	line = realloc(qmp->line, size);
 	if (!line)
 		return error_errno(err, ENOMEM, "a line of %zu bytes", size);

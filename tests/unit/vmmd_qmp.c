@@ -120,6 +120,29 @@ TEST (long_but_legal_line) {
 	end(&s);
 }
 
+/* It ends after QMP_LINE_MAX bytes and what one read brings, not where the buffer does. */
+TEST (line_without_end) {
+	static char piece[16 * 1024];
+	struct error err = ERROR_INIT;
+	struct side s;
+	size_t sent = 0;
+	int r = -EAGAIN;
+
+	start(&s);
+	memset(piece, ' ', sizeof(piece));
+	while (r == -EAGAIN && sent < 2 * QMP_LINE_MAX) {
+		ssize_t n = write(s.qemu, piece, sizeof(piece));
+
+		CHECK(n > 0);
+		sent += (size_t)n;
+		r = drain(&s, &err);
+	}
+	CHECK_INT(r, -EPROTO);
+	CHECK_CONTAINS(err.msg, "a line longer than 1048576 bytes");
+	CHECK(sent >= QMP_LINE_MAX && sent <= QMP_LINE_MAX + sizeof(piece));
+	end(&s);
+}
+
 static void expect_lost(const char *text, const char *sentence)
 {
 	struct error err = ERROR_INIT;
