@@ -273,16 +273,26 @@ static ProtobufCMessage *message_new(const ProtobufCMessageDescriptor *d)
 	return m;
 }
 
+/* Whole: what is behind a NUL nobody would see. */
+static int get_text(const char **ret, struct json_object *value, const struct place *place,
+	struct error *err)
+{
+	if (json_object_get_type(value) != json_type_string)
+		return wrong_type(err, place, "a string", value);
+	*ret = json_object_get_string(value);
+	if (strlen(*ret) != (size_t)json_object_get_string_len(value))
+		return bad(err, place, "a string with a NUL byte inside");
+	return 0;
+}
+
 static int convert_string(const char **ret, struct json_object *value, const struct place *place,
 	struct error *err)
 {
 	const char *text;
+	int r = get_text(&text, value, place, err);
 
-	if (json_object_get_type(value) != json_type_string)
-		return wrong_type(err, place, "a string", value);
-	text = json_object_get_string(value);
-	if (strlen(text) != (size_t)json_object_get_string_len(value))
-		return bad(err, place, "a string with a NUL byte inside");
+	if (r < 0)
+		return r;
 	*ret = strdup(text);
 	return *ret ? 0 : error_errno(err, ENOMEM, "config.json");
 }
@@ -410,10 +420,11 @@ static int convert_map(const ProtobufCFieldDescriptor *f, char *message, struct 
 		return error_errno(err, ENOMEM, "config.json");
 	json_object_object_foreach(map, key, value) {
 		const struct place here = { .up = place, .key = key };
-		int r = json_object_get_type(value) == json_type_string ?
-				add_entry(*list, n, key, json_object_get_string(value), err) :
-				wrong_type(err, &here, "a string", value);
+		const char *text;
+		int r = get_text(&text, value, &here, err);
 
+		if (r == 0)
+			r = add_entry(*list, n, key, text, err);
 		if (r < 0)
 			return r;
 	}

@@ -190,6 +190,12 @@ TEST(sentences)
 			"config.json: process.args[1]: expected a string, got null" },
 		{ HEAD "\"process\":{\"cwd\":\"/\",\"args\":[\"a\\u0000b\"]},\"linux\":{}}",
 			"config.json: process.args[0]: a string with a NUL byte inside" },
+		{ HEAD "\"process\":{\"args\":[\"a\"],\"cwd\":\"/\"},\"linux\":{},"
+		       "\"annotations\":{\"k\":\"a\\u0000b\"}}",
+			"config.json: annotations.k: a string with a NUL byte inside" },
+		{ HEAD "\"process\":{\"args\":[\"a\"],\"cwd\":\"/\"},\"linux\":{},"
+		       "\"annotations\":{\"k\":1}}",
+			"config.json: annotations.k: expected a string, got int" },
 		{ HEAD "\"process\":{\"args\":[\"a\"]},\"linux\":{}}",
 			"config.json: process.cwd: missing" },
 		{ HEAD "\"process\":{\"args\":[\"a\"],\"cwd\":\"\"},\"linux\":{}}",
