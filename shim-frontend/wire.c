@@ -221,7 +221,8 @@ static bool varint(const uint8_t **p, const uint8_t *end, uint64_t *ret)
 /* The depth is bounded by the schema: no message of ours contains itself. */
 bool wire_strings_ok(const ProtobufCMessageDescriptor *d, const uint8_t *data, size_t len)
 {
-	const uint8_t *p = data, *end = data + len;
+	/* An empty message may have no address, and nothing may be added to that. */
+	const uint8_t *p = data, *end = len > 0 ? data + len : data;
 
 	while (p < end) {
 		const ProtobufCFieldDescriptor *f;
