@@ -4,12 +4,9 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <dirent.h>
-#include <sched.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -24,6 +21,7 @@
 #include "ipc/netd.pb-c.h"
 #include "ipc/persistd.pb-c.h"
 #include "ipc/vmmd.pb-c.h"
+#include "tests/lib/void.h"
 #include "ttrpc.pb-c.h"
 
 static const struct {
@@ -63,35 +61,6 @@ static const struct rule *find_rule(struct fx *fx, const char *what)
 			return &fx->rules[i];
 		}
 	return &well;
-}
-
-/* ---- the void ---- */
-
-static int void_new(void)
-{
-	int pipefd[2], pid;
-	char byte;
-
-	CHECK(pipe2(pipefd, O_CLOEXEC) == 0);
-	pid = fork();
-	CHECK(pid >= 0);
-	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		dup2(pipefd[1], 0);
-		close_range(1, ~0U, 0); /* nobody's channel is to be held open here */
-		if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
-			_exit(1);
-		if (write(0, "x", 1) != 1)
-			_exit(1);
-		close(0);
-		for (;;)
-			pause();
-	}
-	close(pipefd[1]);
-	if (read(pipefd[0], &byte, 1) != 1)
-		test_skip("cannot make namespaces");
-	close(pipefd[0]);
-	return pid;
 }
 
 /* ---- start and end ---- */
@@ -134,8 +103,7 @@ void fx_start_unlocked(struct fx *fx, const char *const *options)
 	fx->log = log[0];
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	fx->listener = listen_on(fx);
-	fx->void_pid = void_new();
-	pidfd = (int)syscall(SYS_pidfd_open, fx->void_pid, 0);
+	pidfd = test_void_shared(NULL);
 	if (fx->events >= 0) {
 		CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ev) == 0);
 		fx->events = ev[0];
@@ -181,11 +149,6 @@ static void close_all(struct fx *fx)
 	fd_close(&fx->log);
 	fd_close(&fx->listener);
 	fd_close(&fx->events);
-	if (fx->void_pid > 0) {
-		kill(fx->void_pid, SIGKILL);
-		waitpid(fx->void_pid, NULL, 0);
-		fx->void_pid = 0;
-	}
 	unlink(fx->path);
 }
 

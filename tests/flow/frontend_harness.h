@@ -53,7 +53,6 @@ struct fx {
 	int listener;
 	char path[64];
 	int log; /* datagrams */
-	int void_pid;
 	char trace[65536]; /* every request, in order: "netd.scan mountd.add_container ..." */
 	char logs[262144];
 	struct rule rules[RULES_MAX];

@@ -49,3 +49,17 @@ int test_void(pid_t *ret_pid)
 		*ret_pid = pid;
 	return pidfd;
 }
+
+int test_void_shared(pid_t *ret_pid)
+{
+	static pid_t pid;
+	int pidfd;
+
+	if (pid == 0)
+		close(test_void(&pid));
+	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	CHECK(pidfd >= 0);
+	if (ret_pid)
+		*ret_pid = pid;
+	return pidfd;
+}

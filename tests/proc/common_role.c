@@ -20,7 +20,7 @@ void need_root(void)
 
 int void_start(void)
 {
-	return test_void(NULL);
+	return test_void_shared(NULL);
 }
 
 struct started role_start(const char *binary, int number_of_void, int number_of_extra, int extra)

@@ -31,7 +31,7 @@ void rig_init(struct rig *rig)
 
 	*rig = (struct rig){ .seq = 1 };
 	must(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, rig->log) == 0, "socketpair");
-	rig->void_pidfd = test_void(&pid);
+	rig->void_pidfd = test_void_shared(&pid);
 	rig->void_pid = pid;
 }
 
@@ -145,7 +145,6 @@ void rig_done(struct rig *rig)
 	if (!rig->slot_ended)
 		end(rig->slot);
 	end(rig->vmmd);
-	end(rig->void_pid);
 	show_log(rig);
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
 		if (fds[i] > 0)

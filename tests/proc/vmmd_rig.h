@@ -32,7 +32,7 @@ struct rig_slot {
 	const char *binary, *kernel, *initrd, *accel;
 };
 
-/* Makes the void. */
+/* Finds the void. */
 void rig_init(struct rig *rig);
 
 /* Starts the slot and waits for READY; rig->slot_job is our end of its job channel. */
