@@ -11,6 +11,8 @@
 #include "ipc/slot.pb-c.h"
 #include "ipc/tables.h"
 
+#define EXEC_SEQ 1
+
 /*
  * Why these and no others:
  *
@@ -150,7 +152,7 @@ static int send_job(int slot, const char *const *args, int listener, struct erro
 		IPC_SEND_TIMEOUT_MS, err);
 	if (r < 0)
 		return r;
-	return channel_send(slot, &ipc_slot, IPC_REQUEST, SLOT_EXEC, 1, &exec.base, NULL, 0,
+	return channel_send(slot, &ipc_slot, IPC_REQUEST, SLOT_EXEC, EXEC_SEQ, &exec.base, NULL, 0,
 		IPC_SEND_TIMEOUT_MS, err);
 }
 
@@ -172,7 +174,7 @@ static int wait_exec(int slot, int timeout_ms, struct error *err)
 	r = channel_recv(slot, &ipc_slot, MSG_DONTWAIT, &packet, err);
 	if (r <= 0)
 		return r;
-	if (ipc_decode_error(&packet, &theirs) < 0)
+	if (packet.hdr.seq != EXEC_SEQ || ipc_decode_error(&packet, &theirs) < 0)
 		return error_set(err, EPROTO, "its slot answered '%s' instead of starting it",
 			packet.row->name);
 	return error_set(err, theirs.code, "%s", theirs.msg);

@@ -84,9 +84,8 @@ static int wait_exec(struct error *err)
 	r = channel_recv(VMMD_FD_SLOT, &ipc_slot, MSG_DONTWAIT, &packet, err);
 	if (r <= 0)
 		return r;
-	r = ipc_decode_error(&packet, &failure);
-	if (r < 0)
-		return error_set(err, EPROTO, "an unexpected answer");
+	if (packet.hdr.seq != EXEC_SEQ || ipc_decode_error(&packet, &failure) < 0)
+		return error_set(err, EPROTO, "an unexpected answer to '%s'", packet.row->name);
 	return error_set(err, failure.code > 0 ? failure.code : EPROTO, "%.400s", failure.msg);
 }
 

@@ -7,3 +7,16 @@ bulkhead_library(hostile
 
 bulkhead_test(test_hostile_helpers proc SOURCES ${proc}/hostile_helpers.c LINK hostile TIMEOUT 300)
 add_dependencies(test_hostile_helpers bulkhead-netd bulkhead-persistd)
+
+bulkhead_test(test_hostile_mountd proc SOURCES ${proc}/hostile_mountd.c ${proc}/mountd_rig.c
+	LINK hostile TIMEOUT 300)
+add_dependencies(test_hostile_mountd bulkhead-mountd)
+
+bulkhead_test(test_hostile_agentd proc
+	SOURCES ${proc}/hostile_agentd.c ${proc}/agentd_rig.c ${proc}/agentd_guest.c
+	LINK hostile bulkhead_agent_proto TIMEOUT 300)
+add_dependencies(test_hostile_agentd bulkhead-agentd)
+
+bulkhead_test(test_hostile_vmmd proc
+	SOURCES ${proc}/hostile_vmmd.c ${proc}/vmmd_fake.c ${proc}/vmmd_rig.c LINK hostile TIMEOUT 300)
+add_dependencies(test_hostile_vmmd bulkhead-vmmd bulkhead-slot)
