@@ -48,14 +48,6 @@ void role_log_contains(struct started *r, const char *text);
 int role_ask(struct started *r, const struct ipc_channel *def, uint16_t type,
 	const ProtobufCMessage *request, struct error *err);
 
-/*
- * Starts a role with up() once for each packet that breaks the protocol, sends
- * it, and expects the role to end with 70 and one line in its log. A good
- * packet would be this type with this request, or NULL: the least that fits.
- */
-void role_is_lost_on_hostile_packets(struct started (*up)(void), const struct ipc_channel *def,
-	uint16_t type, const ProtobufCMessage *request);
-
 /* The value of "<key>:\t" in /proc/<pid>/status. */
 void proc_status(int pid, const char *key, char *ret, size_t size);
 

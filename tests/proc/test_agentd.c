@@ -1146,27 +1146,6 @@ TEST(remove_while_running)
 
 /* -- a frontend, a mountd or a vmmd that break the protocol */
 
-static struct started up_for_hostile(void)
-{
-	rig_done(&rig);
-	rig_up(&rig);
-	return rig.s;
-}
-
-TEST(hostile_packets)
-{
-	Ipc__AgentdRemove m = IPC__AGENTD_REMOVE__INIT;
-	struct started none = { -1, -1, -1, -1 };
-
-	need_root();
-	rig = (struct rig){ .s = none, .mountd = -1, .vmmd = -1, .agent = -1, .console = -1 };
-	m.index = 1;
-	role_is_lost_on_hostile_packets(up_for_hostile, &ipc_frontend_agentd, AGENTD_REMOVE,
-		&m.base);
-	rig.s = none;
-	rig_done(&rig);
-}
-
 static void expect_broken(const char *log)
 {
 	rig_expect_exit(&rig, 70);

@@ -135,26 +135,6 @@ TEST(bad_options)
 	rig_close(&r);
 }
 
-static struct started hostile_up(void)
-{
-	struct rig r = rig_up();
-
-	fd_close(&r.agentd);
-	fd_close(&r.vmmd);
-	fd_close(&r.slot);
-	fd_close(&r.nothing);
-	return r.role;
-}
-
-TEST(hostile_packets)
-{
-	Ipc__MountdRemoveContainer req = IPC__MOUNTD_REMOVE_CONTAINER__INIT;
-
-	world_make();
-	role_is_lost_on_hostile_packets(
-		hostile_up, &ipc_frontend_mountd, MOUNTD_REMOVE_CONTAINER, &req.base);
-}
-
 /* ----------------------------------------------------------------------- overlays */
 
 TEST(overlay)

@@ -246,11 +246,3 @@ TEST(a_start_without_its_fds_fails_with_a_sentence)
 	CHECK(msg.text[0] != '\0');
 	role_close(&r);
 }
-
-TEST(hostile_packets)
-{
-	Ipc__NetdScan m = IPC__NETD_SCAN__INIT;
-
-	own_netns();
-	role_is_lost_on_hostile_packets(netd_up, &ipc_frontend_netd, NETD_SCAN, &m.base);
-}

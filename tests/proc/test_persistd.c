@@ -458,16 +458,3 @@ TEST(answers_that_nobody_reads)
 #endif
 	role_close(&r);
 }
-
-TEST(hostile_packets)
-{
-	Ipc__PersistdRecord m = IPC__PERSISTD_RECORD__INIT;
-
-	own_directory("");
-	m.id = (char *)"c";
-	m.status = 1;
-	m.exited_at_ns = 1;
-	role_is_lost_on_hostile_packets(persistd_up, &ipc_frontend_persistd, PERSISTD_RECORD,
-		&m.base);
-	CHECK_STR(file_text(&exits), "");
-}
