@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -37,8 +37,8 @@ static const struct {
 	[FAULT_AGAIN] = { "again", EAGAIN },
 };
 
-/* What a row's first argument must be. */
-enum needs { ANY, REGULAR, NO_FILE, NONBLOCK, CREATES, GROWS, COPIES };
+/* What a row asks of the arguments, mostly of the first, an fd. */
+enum needs { ANY, REGULAR, NO_FILE, NONBLOCK, CREATES, GROWS, COPIES, CHANGES };
 
 /* A call is of each kind that has a row for it, as long as a test asks for one kind at a time. */
 static const struct {
@@ -109,7 +109,7 @@ static const struct {
 	{ SYS_setresgid, FAULT_PRIVILEGE, ANY },
 	{ SYS_setgroups, FAULT_PRIVILEGE, ANY },
 	{ SYS_capset, FAULT_PRIVILEGE, ANY },
-	{ SYS_prctl, FAULT_PRIVILEGE, ANY },
+	{ SYS_prctl, FAULT_PRIVILEGE, CHANGES },
 	{ SYS_seccomp, FAULT_PRIVILEGE, ANY },
 	{ SYS_setns, FAULT_PRIVILEGE, ANY },
 	{ SYS_unshare, FAULT_PRIVILEGE, ANY },
@@ -119,7 +119,7 @@ static const struct {
 	{ SYS_move_mount, FAULT_PRIVILEGE, ANY },
 	{ SYS_mount_setattr, FAULT_PRIVILEGE, ANY },
 	{ SYS_fsconfig, FAULT_PRIVILEGE, ANY },
-	{ SYS_prlimit64, FAULT_PRIVILEGE, ANY },
+	{ SYS_prlimit64, FAULT_PRIVILEGE, CHANGES },
 	{ SYS_close_range, FAULT_PRIVILEGE, ANY },
 	{ SYS_setsid, FAULT_PRIVILEGE, ANY },
 	{ SYS_sethostname, FAULT_PRIVILEGE, ANY },
@@ -209,6 +209,10 @@ static bool fits(pid_t pid, const struct call *c, enum needs needs)
 		return c->args[0] != 0;
 	case COPIES:
 		return c->args[1] == F_DUPFD || c->args[1] == F_DUPFD_CLOEXEC;
+	case CHANGES:
+		return c->nr == SYS_prlimit64
+			? c->args[2] != 0
+			: c->args[0] != PR_CAPBSET_READ && c->args[0] != PR_SET_NAME;
 	case ANY:
 		break;
 	}

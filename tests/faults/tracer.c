@@ -247,14 +247,18 @@ static void leave(struct thread *t, const struct __ptrace_syscall_info *info)
 	t->call.result = info->exit.rval;
 	fault_leave(t);
 	if (t->call.injected)
-		log_line("fault %s %s %s\n", p->name, call_name(t->call.nr), stage_of(p));
+		log_line("fault %s %s(0x%llx, 0x%llx) %s\n", p->name, call_name(t->call.nr),
+			(unsigned long long)t->call.args[0],
+			(unsigned long long)t->call.args[1], stage_of(p));
 	else if (p->policy >= 0 && settings.report[0])
 		uses_note(p->policy, &t->call);
 	if (settings.list && t->call.kinds) {
 		static FILE *list;
 
-		if (!list)
+		if (!list) {
 			list = fopen(settings.log, "ae");
+			setlinebuf(list);
+		}
 		fault_list(list, t, stage_of(p));
 	}
 	/* After it is noted: the call that loads a filter is not yet under it. */
@@ -333,9 +337,11 @@ static void follow(void)
 
 /* ---- start ---- */
 
-/* In a child of the program to be: its own session, no fd of it, so that nobody waits for us. */
+/* Nobody's child and no fd of the program to be, so that nobody waits for us. */
 static _Noreturn void trace(pid_t pid, int ready)
 {
+	if (fork() != 0)
+		_exit(0);
 	if (setsid() < 0 || chdir("/") < 0 || ptrace(PTRACE_SEIZE, pid, NULL, OPTIONS) < 0)
 		_exit(1);
 	uses_init();
@@ -349,7 +355,7 @@ static _Noreturn void trace(pid_t pid, int ready)
 	follow();
 	if (settings.report[0])
 		uses_write(settings.report);
-	exit(0); /* flushes the list */
+	_exit(0);
 }
 
 static void be_traced(void)
@@ -364,6 +370,7 @@ static void be_traced(void)
 	if (pid == 0)
 		trace(tracee, ready[1]);
 	close(ready[1]);
+	waitpid(pid, NULL, 0);
 	if (pid < 0 || read(ready[0], &byte, 1) != 1)
 		exit(125);
 	close(ready[0]);
