@@ -81,6 +81,17 @@ static int stage_limits(const struct isolation *iso, struct error *err)
 	return r;
 }
 
+int isolate_check_bounding(uint64_t want, struct error *err)
+{
+	int r;
+
+	for (unsigned cap = 0; (r = prctl(PR_CAPBSET_READ, cap, 0, 0, 0)) >= 0; cap++)
+		if (r != (int)(want >> cap & 1))
+			return error_set(err, EPERM, "capability %u is %s the bounding set", cap,
+				r ? "still in" : "no more in");
+	return 0;
+}
+
 static int stage_identity(const struct isolation *iso, struct error *err)
 {
 	const unsigned long bits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |
@@ -107,7 +118,7 @@ static int stage_identity(const struct isolation *iso, struct error *err)
 	r = capng_apply(CAPNG_SELECT_ALL);
 	if (r < 0)
 		return error_set(err, EPERM, "give up capabilities (libcap-ng says %d)", r);
-	return 0;
+	return isolate_check_bounding(0, err);
 }
 
 static int stage_landlock(const struct isolation *iso, struct error *err)

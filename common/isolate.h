@@ -41,3 +41,9 @@ struct isolation {
 
 /* Runs the stages. 0, or -errno with err naming the stage. */
 int isolate(const struct isolation *iso, struct error *err);
+
+/*
+ * 0 if the capability bounding set is exactly want, bits by capability, else
+ * -EPERM: capng_apply() (0.8.3) says nothing when the kernel refuses to drop one.
+ */
+int isolate_check_bounding(uint64_t want, struct error *err);

@@ -41,6 +41,7 @@
 
 #include "common/fd.h"
 #include "common/io.h"
+#include "common/isolate.h"
 #include "ipc/fds.h"
 #include "supervisor/slot.h"
 
@@ -226,10 +227,14 @@ static int write_map(pid_t pid, const char *name)
 /* In a child that stayed outside: who is inside has no capability to map more than itself. */
 static _Noreturn void map_parent(pid_t parent, int inside)
 {
+	ssize_t n;
 	char byte;
 	int r;
 
-	if (read(inside, &byte, 1) != 1)
+	do
+		n = read(inside, &byte, 1);
+	while (n < 0 && errno == EINTR);
+	if (n != 1)
 		_exit(ECANCELED);
 	r = write_map(parent, "uid_map");
 	if (r == 0)
@@ -283,15 +288,20 @@ static int enter_user_namespace(struct error *err)
 static int reduce(struct error *err)
 {
 	const capng_type_t type = CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET;
+	uint64_t kept = 0;
 
 	if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
 		return error_errno(err, errno, "become uid 0 of the user namespace");
 	capng_clear(CAPNG_SELECT_ALL);
-	for (size_t i = 0; i < ARRAY_SIZE(kept_caps); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(kept_caps); i++) {
 		if (capng_update(CAPNG_ADD, type, kept_caps[i]) < 0)
 			return error_set(err, EINVAL, "capability %u is unknown", kept_caps[i]);
+		kept |= 1ULL << kept_caps[i];
+	}
 	if (capng_apply(CAPNG_SELECT_ALL) < 0)
 		return error_set(err, EPERM, "give up capabilities");
+	if (isolate_check_bounding(kept, err) < 0)
+		return -err->code;
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return error_errno(err, errno, "set no_new_privs");
 	return 0;
