@@ -272,7 +272,8 @@ static _Noreturn void become_supervisor(struct launch *l, struct words *w, int r
 		chdir("/") == 0) {
 		/* Out of the way of the numbers to be filled. */
 		report = fcntl(report, F_DUPFD_CLOEXEC, 128);
-		l->fd[0] = l->fd[1] = l->fd[2] = open("/dev/null", O_RDWR | O_CLOEXEC);
+		l->fd[0] = l->fd[1] = open("/dev/null", O_RDWR | O_CLOEXEC);
+		l->fd[2] = l->fd[SUPERVISOR_FD_LOG]; /* what the dynamic linker has to say */
 		if (report >= 0 && child_place_fds(l->fd, SUPERVISOR_FD_END) == 0)
 			execve(path, w->word, env);
 	}

@@ -10,7 +10,7 @@
 
 #include "common/options.h"
 
-/* The fds the launcher leaves open for it. 0 to 2 are /dev/null. */
+/* The fds the launcher leaves open for it. 0 and 1 are /dev/null, 2 is the log. */
 enum supervisor_fd {
 	SUPERVISOR_FD_LISTENER = 3,
 	SUPERVISOR_FD_EVENTS, /* connected to containerd, or /dev/null */
