@@ -71,9 +71,10 @@ class HandMade:
     def log(self):
         return "\n".join(self.log_lines)
 
-    def overlay(self):
-        """A rootfs as containerd's overlay snapshotter would give it."""
-        lower = image.unpack_busybox(os.path.join(self.dir, "lower"))
+    def overlay(self, lower=None):
+        """A rootfs as containerd's overlay snapshotter would give it; its lower layer is unpacked
+        for it alone, unless there is one."""
+        lower = lower or image.unpack_busybox(os.path.join(self.dir, "lower"))
         self.upper = os.path.join(self.dir, "upper")
         work = os.path.join(self.dir, "work")
         for d in (self.upper, work):
