@@ -303,21 +303,25 @@ bool cgroup_is_empty(const struct cgroups *c)
 	return true;
 }
 
-static void remove_dir(const char *path)
+static bool remove_dir(const char *path)
 {
-	if (rmdir(path) < 0 && errno != ENOENT)
-		log_warn("remove cgroup %s: %s", path, strerrordesc_np(errno));
+	if (rmdir(path) == 0 || errno == ENOENT)
+		return true;
+	log_warn("remove cgroup %s: %s", path, strerrordesc_np(errno));
+	return false;
 }
 
-void cgroup_remove(const struct cgroups *c)
+bool cgroup_remove(const struct cgroups *c)
 {
 	char path[CGROUP_PATH_MAX + 64];
+	bool all = true;
 
 	for (unsigned i = 0; i < c->n; i++) {
 		for (size_t k = 0; has_children(c, i) && k < ARRAY_SIZE(children); k++) {
 			cgroup_file(c, i, children[k], "", path);
-			remove_dir(path);
+			all &= remove_dir(path);
 		}
-		remove_dir(c->dir[i]);
+		all &= remove_dir(c->dir[i]);
 	}
+	return all;
 }

@@ -48,8 +48,8 @@ int cgroup_kill(const struct cgroups *c, const char *child, struct error *err);
 /* True when no process is left in any hierarchy. */
 bool cgroup_is_empty(const struct cgroups *c);
 
-/* Removes the sandbox's directories; what cannot be removed is logged. */
-void cgroup_remove(const struct cgroups *c);
+/* Removes the sandbox's directories; what cannot be removed is logged. True: none is left. */
+bool cgroup_remove(const struct cgroups *c);
 
 /* The path of file in <sandbox>/<child> of hierarchy i, in <sandbox> where there are no children. */
 void cgroup_file(const struct cgroups *c, unsigned i, const char *child, const char *file,

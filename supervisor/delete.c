@@ -23,15 +23,17 @@
 
 #define DEATH_TIMEOUT_MS 3000
 
-static void load_cgroups(const struct sandbox *s, struct cgroups *c)
+static void load_cgroups(struct sandbox *s, struct cgroups *c)
 {
 	struct error err = ERROR_INIT;
 	_cleanup_free_ char *text = sandbox_read(s, "cgroups", &err);
 
 	c->n = 0;
 	c->v2 = false;
-	/* ENOENT: they are recorded before they are made, so there are none. */
-	if ((!text && err.code != ENOENT) || (text && cgroup_parse(c, text, &err) < 0))
+	if (!text && err.code == ENOENT)
+		return; /* recorded before they are made: there are none */
+	s->keep |= !text;
+	if (!text || cgroup_parse(c, text, &err) < 0)
 		log_warn("%s", err.msg);
 }
 
@@ -57,14 +59,20 @@ static void kill_all(const struct sandbox *s, const struct cgroups *c)
 		nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
 }
 
+static void remove_all(struct sandbox *s, const struct cgroups *c)
+{
+	if (!cgroup_remove(c))
+		s->keep = true;
+	sandbox_remove(s);
+}
+
 void launcher_teardown(struct sandbox *s)
 {
 	static struct cgroups c;
 
 	load_cgroups(s, &c);
 	kill_all(s, &c);
-	cgroup_remove(&c);
-	sandbox_remove(s);
+	remove_all(s, &c);
 }
 
 /* ---- the exit that is told ---- */
@@ -164,8 +172,7 @@ int launcher_delete(const struct config *c, const struct args *a, struct error *
 			load_cgroups(&s, &cgroups);
 			kill_all(&s, &cgroups);
 			recorded_exit(&s, c, a->id, &told);
-			cgroup_remove(&cgroups);
-			sandbox_remove(&s);
+			remove_all(&s, &cgroups);
 		} else {
 			/* One container of a pod that lives on: only its exit is asked for. */
 			recorded_exit(&s, c, a->id, &told);

@@ -45,7 +45,8 @@ static bool is_forgotten(const struct sandbox *s, const char *bundle)
 	struct error err;
 	_cleanup_close_ int pidfd = process_open(s, &err);
 
-	return pidfd < 0 && access(bundle, F_OK) < 0 && errno == ENOENT;
+	/* Any other error than ESRCH says nothing about the supervisor. */
+	return pidfd == -ESRCH && access(bundle, F_OK) < 0 && errno == ENOENT;
 }
 
 static void look_at(const struct config *c, int run_dir, const char *entry)

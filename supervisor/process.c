@@ -32,8 +32,10 @@ static int start_time(pid_t pid, unsigned long long *ret)
 {
 	char text[1024], *p;
 
-	if (read_proc(pid, "stat", text, sizeof(text)) < 0)
-		return -ESRCH;
+	int r = read_proc(pid, "stat", text, sizeof(text));
+
+	if (r < 0)
+		return r == -ENOENT ? -ESRCH : r;
 	p = strrchr(text, ')');
 	for (int field = 2; p && field < 22; field++)
 		p = strchr(p + 1, ' ');
@@ -69,15 +71,19 @@ int process_open(const struct sandbox *s, struct error *err)
 	_cleanup_free_ char *text = sandbox_read(s, "supervisor", err);
 	_cleanup_close_ int pidfd = -1;
 	unsigned long long recorded, now;
-	int pid;
+	int pid, r;
 
 	if (!text)
-		return -err->code;
+		return err->code == ENOENT ? error_set(err, ESRCH, "there never was a supervisor")
+					   : -err->code;
 	if (sscanf(text, "%d %llu", &pid, &recorded) != 2 || pid <= 1)
 		return error_set(err, EINVAL, "%s/supervisor is damaged", s->dir);
 	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	/* Checked after the pidfd is there: from then on the pid cannot become another process's. */
-	if (pidfd < 0 || start_time(pid, &now) < 0 || now != recorded || !is_namespace_init(pid))
+	r = pidfd < 0 ? -errno : start_time(pid, &now);
+	if (r < 0 && r != -ESRCH)
+		return error_errno(err, -r, "look at the supervisor");
+	if (r < 0 || now != recorded || !is_namespace_init(pid))
 		return error_set(err, ESRCH, "the supervisor is gone");
 	return fd_steal(&pidfd);
 }

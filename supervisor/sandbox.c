@@ -157,6 +157,7 @@ int sandbox_open(struct sandbox *s, struct error *err)
 		if (end == text || *end != '\n' || s->lease < 0)
 			s->lease = -1;
 	}
+	s->keep = !text && err->code != ENOENT;
 	return 0;
 }
 
@@ -208,43 +209,60 @@ static void remove_files(int dir_fd)
 	closedir(d);
 }
 
-static void remove_dir(struct sandbox *s)
+static void remove_failed(struct sandbox *s, const char *what)
 {
-	int state;
+	log_warn("remove %s of %s: %s", what, s->dir, strerrordesc_np(errno));
+	s->keep = true;
+}
 
-	if (s->dir_fd < 0)
-		return;
-	state = openat(s->dir_fd, "state", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+static void remove_places(struct sandbox *s)
+{
+	static const char *const places[] = { "state", "share" };
+	int state = openat(s->dir_fd, "state", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (state >= 0)
 		remove_files(state);
-	if (unlinkat(s->dir_fd, "state", AT_REMOVEDIR) < 0 && errno != ENOENT)
-		log_warn("remove %s/state: %s", s->dir, strerrordesc_np(errno));
-	if (unlinkat(s->dir_fd, "share", AT_REMOVEDIR) < 0 && errno != ENOENT)
-		log_warn("remove %s/share: %s", s->dir, strerrordesc_np(errno));
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++)
+		if (unlinkat(s->dir_fd, places[i], AT_REMOVEDIR) < 0 && errno != ENOENT)
+			remove_failed(s, places[i]);
+}
+
+static void remove_dir(struct sandbox *s)
+{
+	if (s->dir_fd < 0)
+		return;
 	remove_files(fcntl(s->dir_fd, F_DUPFD_CLOEXEC, 0));
 	if (rmdir(s->dir) < 0 && errno != ENOENT)
 		log_warn("remove %s: %s", s->dir, strerrordesc_np(errno));
 }
 
-static void remove_socket(const struct sandbox *s)
+static void remove_socket(struct sandbox *s)
 {
 	struct stat st;
 
-	if (lstat(s->socket, &st) == 0 && S_ISSOCK(st.st_mode) && unlink(s->socket) < 0)
-		log_warn("remove %s: %s", s->socket, strerrordesc_np(errno));
+	if (lstat(s->socket, &st) < 0 ? errno != ENOENT : S_ISSOCK(st.st_mode) && unlink(s->socket) < 0)
+		remove_failed(s, s->socket);
+}
+
+static void remove_lease(const struct sandbox *s)
+{
+	char path[sizeof(s->uids) + 24];
+
+	snprintf(path, sizeof(path), "%s/%ld", s->uids, s->lease);
+	if (s->lease >= 0 && rmdir(path) < 0 && errno != ENOENT)
+		log_warn("remove %s: %s", path, strerrordesc_np(errno));
 }
 
 void sandbox_remove(struct sandbox *s)
 {
-	char path[sizeof(s->uids) + 24];
-
 	remove_socket(s);
-	remove_dir(s);
-	/* The lease last: until here nobody else gets these uids. */
-	if (s->lease >= 0) {
-		snprintf(path, sizeof(path), "%s/%ld", s->uids, s->lease);
-		if (rmdir(path) < 0 && errno != ENOENT)
-			log_warn("remove %s: %s", path, strerrordesc_np(errno));
+	if (s->dir_fd >= 0)
+		remove_places(s);
+	if (s->keep) {
+		log_warn("%s stays, so that the next delete or start can go on", s->dir);
+	} else {
+		remove_dir(s);
+		/* The lease last: until here nobody else gets these uids. */
+		remove_lease(s);
 	}
 	s->lease = -1;
 	fd_close(&s->dir_fd);

@@ -15,6 +15,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -30,6 +31,7 @@ struct sandbox {
 	char uids[CONFIG_PATH_MAX + 8];
 	int dir_fd; /* -1 until made or opened; holds the lock */
 	long lease; /* -1: none */
+	bool keep;  /* not all that it names could be read or removed */
 };
 
 /* Only computes the names. */
@@ -47,7 +49,11 @@ int sandbox_create(struct sandbox *s, const struct config *c, const struct args 
 /* Opens and locks an existing one and reads its lease. -ENOENT: there is none. Blocks 3 s at most. */
 int sandbox_open(struct sandbox *s, struct error *err);
 
-/* Removes socket, directory, lease, in this order; a failed step is logged and stops nothing. */
+/*
+ * Removes socket, directory, lease, in this order; a failed step is logged. As
+ * long as something is left, or s->keep says so, the directory and the lease
+ * stay too: they are how the next delete or start finds it.
+ */
 void sandbox_remove(struct sandbox *s);
 
 /* A small file in the directory: written whole by temporary file and rename. */

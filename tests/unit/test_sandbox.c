@@ -121,6 +121,33 @@ TEST(reopened_by_delete)
 	remove_run_dir();
 }
 
+/* What names the rest stays until nothing is left to be named. */
+TEST(what_cannot_be_removed_is_found_again)
+{
+	struct error err = ERROR_INIT;
+	struct sandbox s, again;
+	struct stat st;
+	char path[600], lease[600];
+
+	make_run_dir();
+	CHECK_INT(create(&s, "one", &err), 0);
+	again = s;
+	snprintf(lease, sizeof(lease), "%s/%ld", s.uids, s.lease);
+	snprintf(path, sizeof(path), "%s/state/directory", s.dir);
+	CHECK_INT(mkdir(path, 0700), 0);
+	sandbox_remove(&s);
+	CHECK_INT(stat(lease, &st), 0);
+
+	CHECK_INT(rmdir(path), 0);
+	again.dir_fd = -1;
+	CHECK_INT(sandbox_open(&again, &err), 0);
+	CHECK_INT(again.lease, 0);
+	sandbox_remove(&again);
+	CHECK(stat(lease, &st) < 0);
+	CHECK(stat(s.dir, &st) < 0);
+	remove_run_dir();
+}
+
 TEST(a_run_dir_of_somebody_else)
 {
 	struct error err = ERROR_INIT;
