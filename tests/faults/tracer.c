@@ -120,7 +120,8 @@ static struct process *add_process(pid_t pid)
 	return p;
 }
 
-/* The first stop of a new thread may come before its maker's: /proc says whose it is. */
+/* The first stop of a new thread may come before its maker's: /proc says whose it is. Its maker
+ * stands meanwhile, and is its parent still. */
 static struct thread *add_thread(pid_t tid)
 {
 	struct thread *t = calloc(1, sizeof(*t));
@@ -299,6 +300,14 @@ static bool stops_group(int sig)
 	return sig == SIGSTOP || sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU;
 }
 
+static void at_fork(pid_t maker)
+{
+	unsigned long made;
+
+	if (ptrace(PTRACE_GETEVENTMSG, maker, NULL, &made) == 0 && !find_thread((pid_t)made))
+		add_thread((pid_t)made);
+}
+
 static void at_stop(struct thread *t, int status)
 {
 	long go_on = PTRACE_CONT;
@@ -308,6 +317,9 @@ static void at_stop(struct thread *t, int status)
 		at_call(t);
 	else if (event == PTRACE_EVENT_EXEC)
 		name_process(t->process);
+	else if (event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK ||
+		 event == PTRACE_EVENT_CLONE)
+		at_fork(t->tid);
 	else if (event == PTRACE_EVENT_STOP && stops_group(sig))
 		go_on = PTRACE_LISTEN;
 	else if (!event)
