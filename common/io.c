@@ -21,6 +21,24 @@ int write_full(int fd, const void *data, size_t len)
 	return 0;
 }
 
+ssize_t read_full(int fd, void *data, size_t len)
+{
+	size_t got = 0;
+
+	while (got < len) {
+		ssize_t n = read(fd, (char *)data + got, len - got);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		got += (size_t)n;
+	}
+	return (ssize_t)got;
+}
+
 char *read_file_fd(int fd, size_t max, size_t *ret_len, struct error *err)
 {
 	_cleanup_free_ char *buf = NULL;

@@ -172,6 +172,8 @@ static int wait_exec(int slot, int timeout_ms, struct error *err)
 		return error_set(err, ETIMEDOUT, "its slot did not start it within %d ms",
 			timeout_ms);
 	r = channel_recv(slot, &ipc_slot, MSG_DONTWAIT, &packet, err);
+	if (r == -EAGAIN)
+		return error_errno(err, EAGAIN, "its slot");
 	if (r <= 0)
 		return r;
 	if (packet.hdr.seq != EXEC_SEQ || ipc_decode_error(&packet, &theirs) < 0)

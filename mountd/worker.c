@@ -78,9 +78,13 @@ static int take_result(int sock, struct result *result, struct fdlist *fds)
 		.msg_control = &control,
 		.msg_controllen = sizeof(control),
 	};
-	ssize_t n = recvmsg(sock, &mh, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-	struct cmsghdr *c = n >= 0 ? CMSG_FIRSTHDR(&mh) : NULL;
+	struct cmsghdr *c;
+	ssize_t n;
 
+	do
+		n = recvmsg(sock, &mh, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	c = n >= 0 ? CMSG_FIRSTHDR(&mh) : NULL;
 	if (c) {
 		size_t n_fds = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 

@@ -227,14 +227,10 @@ static int write_map(pid_t pid, const char *name)
 /* In a child that stayed outside: who is inside has no capability to map more than itself. */
 static _Noreturn void map_parent(pid_t parent, int inside)
 {
-	ssize_t n;
 	char byte;
 	int r;
 
-	do
-		n = read(inside, &byte, 1);
-	while (n < 0 && errno == EINTR);
-	if (n != 1)
+	if (read_full(inside, &byte, 1) != 1)
 		_exit(ECANCELED);
 	r = write_map(parent, "uid_map");
 	if (r == 0)

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/fd.h"
 #include "common/io.h"
 #include "common/filter.h"
@@ -184,14 +185,18 @@ static _Noreturn void child(int file_fd, int pipe_fd)
 static int read_answer(int fd, struct spec_answer *a)
 {
 	struct pollfd pfd = { .fd = fd, .events = POLLIN };
+	int64_t deadline = clock_ms() + SPEC_TIMEOUT_MS;
 	size_t got = 0;
 
 	while (got < sizeof(*a)) {
-		ssize_t n;
+		ssize_t n = poll(&pfd, 1, clock_left_ms(deadline));
 
-		if (poll(&pfd, 1, SPEC_TIMEOUT_MS) == 0)
+		if (n == 0)
 			return -ETIMEDOUT;
-		n = read(fd, (char *)a + got, sizeof(*a) - got);
+		if (n > 0)
+			n = read(fd, (char *)a + got, sizeof(*a) - got);
+		if (n < 0 && errno == EINTR)
+			continue;
 		if (n <= 0)
 			return -EPROTO;
 		got += (size_t)n;

@@ -305,7 +305,7 @@ static int clone_supervisor(struct launch *l, uint64_t t0, struct error *err)
 		become_supervisor(l, &w, report_end);
 	fd_close(&report_end);
 	/* End of file: it runs. */
-	n = read(report, &code, sizeof(code));
+	n = read_full(report, &code, sizeof(code));
 	if (n != 0)
 		return error_errno(err, n == sizeof(code) ? code : EPROTO,
 			"run %s/bulkhead-supervisor", l->config->libexec);

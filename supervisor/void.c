@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/fd.h"
+#include "common/io.h"
 #include "supervisor/supervisor.h"
 
 static int empty_root(const char *dir)
@@ -67,7 +68,7 @@ int void_create(const char *dir, int *ret_pidfd, int *ret_hold, struct error *er
 	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (pidfd < 0)
 		return error_errno(err, errno, "pidfd_open");
-	if (read(report, &code, sizeof(code)) != sizeof(code))
+	if (read_full(report, &code, sizeof(code)) != sizeof(code))
 		code = ECHILD;
 	if (code) {
 		close(pidfd);
