@@ -1,8 +1,9 @@
 /*
  * A test program is a list of TEST(name) { ... } bodies. Each runs in its own
  * process with a time limit, and fails if it leaves an fd open that was not
- * open before. main() is in test.c. A name on the command line runs that test
- * alone, in this process, for a debugger.
+ * open before, or, with sanitizers, memory that nothing points to. main() is in
+ * test.c. A name on the command line runs that test alone, in this process, for
+ * a debugger.
  */
 #pragma once
 

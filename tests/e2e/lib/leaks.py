@@ -159,3 +159,24 @@ def open_files():
     """How many files the kernel has open, on the whole machine."""
     with open("/proc/sys/fs/file-nr") as f:
         return int(f.read().split()[0])
+
+
+def held(sandbox):
+    """{role: (fds, KiB of its own)} of the processes that are ours."""
+    return {role: (proc.fds(pid), proc.private_kib(pid)) for role, pid in sandbox.roles().items()
+            if role not in ("qemu", "virtiofsd")}
+
+
+def assert_held(sandbox, before, kib=64, settle=2.0):
+    """Waits until every process holds the fds it held before, and at most so much more memory."""
+    end = time.monotonic() + settle
+    while True:
+        now = held(sandbox)
+        more = [f"{role}: {before[role][0]} fds, {before[role][1]} KiB before; now {fds}, {size} KiB"
+                for role, (fds, size) in now.items()
+                if fds != before[role][0] or size > before[role][1] + kib]
+        if not more:
+            return
+        if time.monotonic() > end:
+            raise AssertionError("held in the end:\n    " + "\n    ".join(more))
+        time.sleep(0.05)

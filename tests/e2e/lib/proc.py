@@ -130,6 +130,21 @@ def pss_kib(pid):
     return None
 
 
+def private_kib(pid):
+    """Memory that is this process's alone and was written: what grows when it leaks."""
+    for line in (_read(pid, "smaps_rollup") or "").splitlines():
+        if line.startswith("Private_Dirty:"):
+            return int(line.split()[1])
+    return None
+
+
+def fds(pid):
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return None
+
+
 def cgroups(pid):
     """{hierarchy: path}; hierarchy is "" for v2."""
     out = {}
