@@ -119,12 +119,12 @@ static void meet_one(struct rig *rig, int listener)
 
 /* ---- the supervisor ---- */
 
-/* The next child is PID 1 of a new namespace, also after an earlier one has ended. */
-static void next_child_is_pid_1(void)
+/* Children that are made after this are in our own namespace again, LeakSanitizer's among them. */
+static void children_are_here(void)
 {
 	int own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
 
-	CHECK(setns(own, CLONE_NEWPID) == 0 && unshare(CLONE_NEWPID) == 0);
+	CHECK_INT(setns(own, CLONE_NEWPID), 0);
 	close(own);
 }
 
@@ -157,8 +157,9 @@ static void rig_start(struct rig *rig)
 	*rig = (struct rig){ .pid = 0 };
 	listener = make_libexec(rig);
 	CHECK(pipe2(log, O_CLOEXEC | O_NONBLOCK) == 0);
-	next_child_is_pid_1();
+	CHECK_INT(unshare(CLONE_NEWPID), 0); /* the supervisor is PID 1 */
 	spawn(rig, log[1]);
+	children_are_here();
 	close(log[1]);
 	rig->log = log[0];
 	for (size_t i = 0; i < ARRAY_SIZE(roles); i++)
