@@ -316,6 +316,27 @@ int hostile_case(const struct hostile_target *t, const struct ipc_message *row,
 	return 1;
 }
 
+unsigned hostile_in_turn(const struct hostile_target *t, const struct hostile_case *cases, size_t n,
+	bool (*of)(const struct hostile_target *t, const struct ipc_message *row))
+{
+	size_t at = 0;
+	unsigned ran = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		int done = 0;
+
+		for (size_t k = 0; k < t->channel->n_messages && !done; k++) {
+			const struct ipc_message *row = &t->channel->messages[at];
+
+			at = (at + 1) % t->channel->n_messages;
+			if (hostile_may_send(t, row) && (!of || of(t, row)))
+				done = hostile_case(t, row, &cases[i]);
+		}
+		ran += (unsigned)done;
+	}
+	return ran;
+}
+
 static void expect_answer(const struct hostile_target *t, const struct ipc_message *row,
 	const struct hostile_end *end)
 {

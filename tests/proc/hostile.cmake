@@ -20,3 +20,7 @@ add_dependencies(test_hostile_agentd bulkhead-agentd)
 bulkhead_test(test_hostile_vmmd proc
 	SOURCES ${proc}/hostile_vmmd.c ${proc}/vmmd_fake.c ${proc}/vmmd_rig.c LINK hostile TIMEOUT 300)
 add_dependencies(test_hostile_vmmd bulkhead-vmmd bulkhead-slot)
+
+# The harness is of tests/flow, which is read after us.
+bulkhead_test(test_hostile_frontend proc SOURCES ${proc}/hostile_frontend.c
+	LINK hostile frontend_harness TIMEOUT 300)

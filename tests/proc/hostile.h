@@ -122,6 +122,13 @@ struct hostile_case {
 int hostile_case(const struct hostile_target *t, const struct ipc_message *row,
 	const struct hostile_case *c);
 
+/*
+ * Each case once, where it does not matter which row it is: the rows for which
+ * `of` (NULL: always) holds take turns. How many have run.
+ */
+unsigned hostile_in_turn(const struct hostile_target *t, const struct hostile_case *cases, size_t n,
+	bool (*of)(const struct hostile_target *t, const struct ipc_message *row));
+
 /* Waits for the role's end and looks at what it leaves. quiet: no answer may be there. */
 void hostile_expect_lost(const struct hostile_end *end, const char *where, const char *names,
 	const char *why, bool quiet);
