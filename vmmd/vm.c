@@ -221,11 +221,26 @@ static bool answered(const struct vm *vm)
 	return vm->qmp.waiting == 0 || vm->qmp.fd < 0;
 }
 
-int vm_command(struct vm *vm, const char *command, int timeout_ms, struct error *err)
+/* With its last words, however its end was noticed. */
+static int ended(const struct vm *vm, struct error *err)
 {
 	char end[LINE_SIZE + 256];
-	int r = qmp_send(&vm->qmp, command, err);
 
+	vm_describe_end(vm, vm->launched ? "" : " before QMP answered", end, sizeof(end));
+	return error_set(err, EPIPE, "QEMU %s", end);
+}
+
+int vm_command(struct vm *vm, const char *command, int timeout_ms, struct error *err)
+{
+	int r;
+
+	if (vm_is_gone(vm))
+		return ended(vm, err);
+	r = qmp_send(&vm->qmp, command, err);
+	if (r == -EPIPE) {
+		r = on_qmp_end(vm, err);
+		return r < 0 ? r : ended(vm, err);
+	}
 	if (r == 0)
 		r = vm_wait(vm, answered, timeout_ms, err);
 	if (r < 0)
@@ -234,10 +249,8 @@ int vm_command(struct vm *vm, const char *command, int timeout_ms, struct error 
 		qmp_lost(vm, "it does not answer");
 		return error_set(err, ETIMEDOUT, "QEMU does not answer '%s'", command);
 	}
-	if (vm->qmp.waiting != 0) {
-		vm_describe_end(vm, vm->launched ? "" : " before QMP answered", end, sizeof(end));
-		return error_set(err, EPIPE, "QEMU %s", end);
-	}
+	if (vm->qmp.waiting != 0)
+		return ended(vm, err);
 	if (vm->qmp.failure.code)
 		return error_set(err, EIO, "QEMU refuses '%s': %s", command, vm->qmp.failure.msg);
 	return 0;

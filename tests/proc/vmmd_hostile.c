@@ -87,6 +87,22 @@ TEST (end_before_the_greeting) {
 	fake_done(&f);
 }
 
+/* All at once: vmmd sees the greeting and the end in one look. */
+TEST (end_right_after_the_greeting) {
+	struct fake f;
+
+	fake_start(&f);
+	ask_launch(&f);
+	fake_exec(&f);
+	CHECK_INT(kill(f.rig.vmmd, SIGSTOP), 0);
+	say(&f, GREETING);
+	CHECK_INT(write(f.fds[2], "last words", 10), 10);
+	qemu_ends(&f, 1);
+	CHECK_INT(kill(f.rig.vmmd, SIGCONT), 0);
+	expect_launch_error(&f, "launch: QEMU ended with status 1 before QMP answered: last words");
+	fake_done(&f);
+}
+
 TEST (answer_to_no_command) {
 	struct fake f;
 	char text[512];
