@@ -1,6 +1,8 @@
 #include "ipc/ctl.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -33,6 +35,14 @@ int ctl_send(int fd, enum ctl_type type, enum role role, int status, const char 
 	return 0;
 }
 
+/* The end and an empty packet look the same to recvmsg(). */
+static bool peer_closed(int fd)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLRDHUP };
+
+	return poll(&pfd, 1, 0) != 0;
+}
+
 int ctl_recv(int fd, int flags, struct ctl_msg *ret)
 {
 	struct ctl_msg msg;
@@ -46,7 +56,7 @@ int ctl_recv(int fd, int flags, struct ctl_msg *ret)
 	while (n < 0 && (errno == EINTR || errno == ECONNRESET));
 	if (n < 0)
 		return -errno;
-	if (n == 0 && !(mh.msg_flags & MSG_TRUNC))
+	if (n == 0 && mh.msg_flags == 0 && peer_closed(fd))
 		return 0;
 	/* Without room for control data the kernel drops any fd and says so in MSG_CTRUNC. */
 	if (n != sizeof(msg) || (mh.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))

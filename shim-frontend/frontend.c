@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -78,12 +79,16 @@ static void ctl_ready(void *ctx)
 
 	if (r == -EAGAIN)
 		return;
-	if (r > 0) {
+	if (r > 0 && msg.type == CTL_CHILD_EXIT) {
 		vm_on_ctl(fe, &msg);
 		return;
 	}
-	/* The supervisor's end is everybody's. */
-	log_error("the supervisor is gone");
+	if (r > 0)
+		log_error("control message %u, which is not for the frontend", msg.type);
+	else if (r < 0)
+		log_error("control channel: %s", strerrordesc_np(-r));
+	else
+		log_error("the supervisor is gone"); /* its end is everybody's */
 	fe->exit_status = r == 0 ? 0 : ROLE_EXIT_FAILED;
 	loop_stop(fe->loop);
 }

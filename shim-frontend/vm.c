@@ -181,8 +181,6 @@ static void virtiofsd_ended(struct frontend *fe, const struct ctl_msg *msg)
 
 void vm_on_ctl(struct frontend *fe, const struct ctl_msg *msg)
 {
-	if (msg->type != CTL_CHILD_EXIT)
-		return;
 	if (msg->role == ROLE_VIRTIOFSD)
 		virtiofsd_ended(fe, msg);
 	else if (msg->role == ROLE_QEMU)

@@ -177,7 +177,11 @@ static void handle_ctl(struct supervisor *s, enum role role, const struct ctl_ms
 {
 	struct child *c = &s->tree.child[role];
 
-	if (s->phase == PHASE_STARTING && m->type == CTL_READY && !c->ready) {
+	if (m->role != role) {
+		log_error("%s sent control message %u as if it were %s", role_name(role), m->type,
+			role_name(m->role));
+		s->over = true;
+	} else if (s->phase == PHASE_STARTING && m->type == CTL_READY && !c->ready) {
 		c->ready = true;
 		/* virtiofsd's slot makes its namespace from mountd's. */
 		if (role == ROLE_MOUNTD && ctl_send(s->tree.child[ROLE_VIRTIOFSD].ctl, CTL_GO,

@@ -153,10 +153,11 @@ static int ready_ctl(struct vm *vm, struct error *err)
 
 	if (r == -EAGAIN)
 		return 0;
-	if (r <= 0) {
+	if (r < 0)
+		return error_errno(err, -r, "the supervisor's channel");
+	if (r == 0) {
 		vm->helper->done = true;
-		return r == 0 ? error_set(err, EPIPE, "the supervisor is gone")
-			      : error_errno(err, -r, "the supervisor's channel");
+		return error_set(err, EPIPE, "the supervisor is gone");
 	}
 	if (msg.type != CTL_CHILD_EXIT)
 		return error_set(err, EPROTO, "control message %u from the supervisor", msg.type);

@@ -1,7 +1,8 @@
 # Taken-over neighbours: hostile.h
 set(proc ${CMAKE_SOURCE_DIR}/tests/proc)
 bulkhead_library(hostile
-	SOURCES ${proc}/hostile.c ${proc}/hostile_forms.c ${proc}/hostile_payloads.c
+	SOURCES ${proc}/hostile.c ${proc}/hostile_forms.c ${proc}/hostile_payloads.c ${proc}/hostile_ctl.c
+		${proc}/ctl_shape.c
 		${proc}/common_role.c ${CMAKE_SOURCE_DIR}/tests/unit/common_kinds.c
 	LINK bulkhead_test bulkhead_ipc bulkhead_common)
 
@@ -24,3 +25,8 @@ add_dependencies(test_hostile_vmmd bulkhead-vmmd bulkhead-slot)
 # The harness is of tests/flow, which is read after us.
 bulkhead_test(test_hostile_frontend proc SOURCES ${proc}/hostile_frontend.c
 	LINK hostile frontend_harness TIMEOUT 300)
+
+add_executable(hostile_twin ${proc}/hostile_twin.c ${proc}/ctl_shape.c)
+target_link_libraries(hostile_twin PRIVATE bulkhead_ipc)
+bulkhead_test(test_hostile_supervisor proc SOURCES ${proc}/hostile_supervisor.c LINK hostile)
+add_dependencies(test_hostile_supervisor bulkhead-supervisor hostile_twin)

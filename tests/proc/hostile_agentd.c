@@ -7,6 +7,7 @@
 #include "ipc/fds.h"
 #include "tests/proc/agentd_rig.h"
 #include "tests/proc/hostile.h"
+#include "tests/proc/hostile_ctl.h"
 
 static struct rig rig;
 
@@ -144,3 +145,12 @@ static const struct hostile_target vmmd = {
 };
 
 HOSTILE_TESTS(vmmd, vmmd)
+
+/* ---- the supervisor ---- */
+
+static int ctl(void)
+{
+	return rig.s.ctl;
+}
+
+TEST(supervisor) { hostile_supervisor(&mountd, ctl, 0); }

@@ -5,6 +5,7 @@
 #include "ipc/fds.h"
 #include "tests/flow/frontend_harness.h"
 #include "tests/proc/hostile.h"
+#include "tests/proc/hostile_ctl.h"
 
 static struct fx fx;
 static struct client c;
@@ -301,3 +302,12 @@ TEST(ten_thousand_exits)
 #endif
 	down(false);
 }
+
+/* ---- the supervisor ---- */
+
+static int ctl(void)
+{
+	return fx.fd[P_CTL];
+}
+
+TEST(supervisor) { hostile_supervisor(&netd, ctl, 1U << CTL_CHILD_EXIT); }

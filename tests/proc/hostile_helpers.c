@@ -9,6 +9,7 @@
 #include "ipc/tables.h"
 #include "tests/proc/common_role.h"
 #include "tests/proc/hostile.h"
+#include "tests/proc/hostile_ctl.h"
 
 static struct started role;
 
@@ -105,3 +106,21 @@ static const struct hostile_target persistd = {
 };
 
 HOSTILE_TESTS(persistd, persistd)
+
+/* ---- the supervisor: neither listens to it after LOCK, the kernel ends them with it ---- */
+
+TEST(nobody_listens_to_the_supervisor)
+{
+	Ipc__PersistdForget m = IPC__PERSISTD_FORGET__INIT;
+	struct hostile_end end;
+	struct error err;
+
+	persistd_up(NULL, &end);
+	m.id = (char *)"c";
+	for (int shape = 0; shape < CTL_SHAPES; shape++) {
+		ctl_send_shape(role.ctl, (enum ctl_shape)shape, CTL_LOCK, ROLE_SUPERVISOR);
+		CHECK_INT(role_ask(&role, &ipc_frontend_persistd, PERSISTD_FORGET, &m.base, &err),
+			0);
+	}
+	down(false);
+}

@@ -6,6 +6,7 @@
 
 #include "ipc/slot.pb-c.h"
 #include "tests/proc/hostile.h"
+#include "tests/proc/hostile_ctl.h"
 #include "tests/proc/mountd_rig.h"
 
 static struct rig rig;
@@ -157,3 +158,12 @@ TEST(nobody_listens_to_agentd_and_vmmd)
 	still_serves();
 	down(false);
 }
+
+/* ---- the supervisor ---- */
+
+static int ctl(void)
+{
+	return rig.role.ctl;
+}
+
+TEST(supervisor) { hostile_supervisor(&mountd, ctl, 0); }

@@ -8,6 +8,7 @@
 #include "ipc/slot.pb-c.h"
 #include "tests/proc/common_role.h"
 #include "tests/proc/hostile.h"
+#include "tests/proc/hostile_ctl.h"
 #include "tests/proc/vmmd_fake.h"
 
 #define QEMU "/usr/bin/qemu-system-x86_64"
@@ -236,3 +237,18 @@ static const struct hostile_target slot = {
 };
 
 HOSTILE_TESTS(slot, slot)
+
+/* ---- the supervisor ---- */
+
+static int ctl(void)
+{
+	return fake.rig.vmmd_ctl;
+}
+
+static int slot_ctl(void)
+{
+	return rig.slot_ctl;
+}
+
+TEST(supervisor) { hostile_supervisor(&frontend, ctl, 1U << CTL_CHILD_EXIT); }
+TEST(supervisor_of_the_slot) { hostile_supervisor(&slot, slot_ctl, 0); }

@@ -64,7 +64,7 @@ TEST(wrong_sizes)
 	int pair[2];
 
 	test_pair(pair);
-	for (size_t len = 1; len < 1100; len++)
+	for (size_t len = 0; len < 1100; len++)
 		if (len != sizeof(struct ctl_msg))
 			refused(pair, data, len);
 	refused(pair, data, sizeof(data));
