@@ -133,12 +133,14 @@ static int inherit_cpuset(const char *dir, struct error *err)
 
 		snprintf(path, sizeof(path), "%s/%s", dir, files[i]);
 		to = open(path, O_RDWR | O_CLOEXEC);
-		if (to < 0)
+		if (to < 0 && errno == ENOENT)
 			return 0; /* not the cpuset hierarchy */
+		if (to < 0)
+			return error_errno(err, errno, "open %s", path);
 		snprintf(path, sizeof(path), "%s/../%s", dir, files[i]);
 		from = open(path, O_RDONLY | O_CLOEXEC);
 		if (from < 0)
-			return 0;
+			return error_errno(err, errno, "open %s", path);
 		if (read(to, value, sizeof(value)) > 1)
 			continue; /* set already: more than a newline */
 		n = read(from, value, sizeof(value));

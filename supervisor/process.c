@@ -59,9 +59,12 @@ int process_record(const struct sandbox *s, pid_t pid, struct error *err)
 {
 	unsigned long long started;
 	char text[64];
+	int r = start_time(pid, &started);
 
-	if (start_time(pid, &started) < 0)
+	if (r == -ESRCH)
 		return error_set(err, ESRCH, "the supervisor ended at once");
+	if (r < 0)
+		return error_errno(err, -r, "look at the supervisor");
 	snprintf(text, sizeof(text), "%d %llu\n", pid, started);
 	return sandbox_write(s, "supervisor", text, err);
 }

@@ -136,8 +136,11 @@ int sandbox_create(struct sandbox *s, const struct config *c, const struct args 
 		return error_errno(err, errno, "make %s", s->dir);
 	}
 	r = lock_dir(s, clock_ms() + LOCK_WAIT_MS, err);
-	if (r == 0)
-		r = fill_dir(s, c, a, id, bundle, err);
+	if (r < 0) {
+		rmdir(s->dir); /* nothing is in it yet */
+		return r;
+	}
+	r = fill_dir(s, c, a, id, bundle, err);
 	if (r < 0)
 		sandbox_remove(s);
 	return r;

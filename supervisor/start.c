@@ -271,10 +271,13 @@ static _Noreturn void become_supervisor(struct launch *l, struct words *w, int r
 		(l->netns >= 0 ? setns(l->netns, CLONE_NEWNET) : unshare(CLONE_NEWNET)) == 0 &&
 		chdir("/") == 0) {
 		/* Out of the way of the numbers to be filled. */
-		report = fcntl(report, F_DUPFD_CLOEXEC, 128);
+		int high = fcntl(report, F_DUPFD_CLOEXEC, 128);
+
+		if (high >= 0)
+			report = high;
 		l->fd[0] = l->fd[1] = open("/dev/null", O_RDWR | O_CLOEXEC);
 		l->fd[2] = l->fd[SUPERVISOR_FD_LOG]; /* what the dynamic linker has to say */
-		if (report >= 0 && child_place_fds(l->fd, SUPERVISOR_FD_END) == 0)
+		if (high >= 0 && l->fd[0] >= 0 && child_place_fds(l->fd, SUPERVISOR_FD_END) == 0)
 			execve(path, w->word, env);
 	}
 	code = errno;
