@@ -192,6 +192,21 @@ static bool is_nonblock(pid_t pid, const struct call *c)
 	return flags & O_NONBLOCK;
 }
 
+/* Of prctl(): what only reads, or names, gives and takes nothing. */
+static bool changes_privilege(const struct call *c)
+{
+	switch (c->args[0]) {
+	case PR_CAPBSET_READ:
+	case PR_GET_SECUREBITS:
+	case PR_GET_NO_NEW_PRIVS:
+	case PR_SET_NAME:
+		return false;
+	case PR_CAP_AMBIENT:
+		return c->args[1] != PR_CAP_AMBIENT_IS_SET;
+	}
+	return true;
+}
+
 static bool fits(pid_t pid, const struct call *c, enum needs needs)
 {
 	bool known;
@@ -210,9 +225,7 @@ static bool fits(pid_t pid, const struct call *c, enum needs needs)
 	case COPIES:
 		return c->args[1] == F_DUPFD || c->args[1] == F_DUPFD_CLOEXEC;
 	case CHANGES:
-		return c->nr == SYS_prlimit64
-			? c->args[2] != 0
-			: c->args[0] != PR_CAPBSET_READ && c->args[0] != PR_SET_NAME;
+		return c->nr == SYS_prlimit64 ? c->args[2] != 0 : changes_privilege(c);
 	case ANY:
 		break;
 	}
