@@ -191,6 +191,8 @@ static void handle_ctl(struct supervisor *s, enum role role, const struct ctl_ms
 		start_failed(s, role, m->text);
 	} else if (s->phase == PHASE_FAILED && role != ROLE_FRONTEND) {
 		; /* it was on its way */
+	} else if (s->phase == PHASE_FAILED && m->type == CTL_READY && !c->ready) {
+		c->ready = true;
 	} else if (m->type == CTL_STOP && role == ROLE_FRONTEND) {
 		s->over = true;
 	} else if (m->type == CTL_KILL_VM && s->phase == PHASE_LOCKED &&
@@ -327,6 +329,8 @@ static int join_cgroup(struct supervisor *s, struct error *err)
 	if (c.v2) {
 		cgroup_file(&c, 0, "vm", "cgroup.kill", path);
 		s->vm_kill = open(path, O_WRONLY | O_CLOEXEC);
+		if (s->vm_kill < 0)
+			return error_errno(err, errno, "open %s", path);
 	}
 	return 0;
 }
@@ -339,22 +343,34 @@ static bool all_ready(const struct supervisor *s)
 	return true;
 }
 
+/* When something has failed, the frontend is still waited for: it needs the void, and has to say it. */
+static bool is_settled(const struct supervisor *s)
+{
+	return s->phase == PHASE_FAILED ? s->tree.child[ROLE_FRONTEND].ready : all_ready(s);
+}
+
 /* mountd first: virtiofsd's slot gets a pidfd of it, and waits for its mount namespace. */
 static int start_roles(struct supervisor *s, struct error *err)
 {
 	static const enum role order[] = { ROLE_MOUNTD, ROLE_VIRTIOFSD, ROLE_QEMU, ROLE_VMMD,
 		ROLE_NETD, ROLE_PERSISTD, ROLE_AGENTD, ROLE_FRONTEND };
 	int64_t deadline = clock_ms() + START_TIMEOUT_MS;
-	int r;
+	struct error ignored;
+	int r = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(order); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(order) && r == 0; i++) {
 		r = tree_spawn(&s->tree, order[i], err);
-		if (r < 0)
+		if (r == 0)
+			continue;
+		if (order[i] == ROLE_FRONTEND || tree_spawn(&s->tree, ROLE_FRONTEND, &ignored) < 0)
 			return r;
+		start_failed(s, order[i], err->msg);
 	}
-	while (s->phase == PHASE_STARTING && !s->over && !all_ready(s)) {
-		if (!step(s, clock_left_ms(deadline)))
-			start_failed(s, ROLE_SUPERVISOR, "not every role was ready within 10 s");
+	while (!s->over && !is_settled(s)) {
+		if (step(s, clock_left_ms(deadline)))
+			continue;
+		s->over = s->phase == PHASE_FAILED;
+		start_failed(s, ROLE_SUPERVISOR, "not every role was ready within 10 s");
 	}
 	return 0;
 }

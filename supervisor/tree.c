@@ -232,8 +232,12 @@ static _Noreturn void run_child(const struct tree *t, enum role role, int ctl, i
 	snprintf(path, sizeof(path), "%s/%s", t->options->libexec, plan->binary);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	if (child_place_fds(fds, n) == 0)
-		execve(path, argv, env);
+	if (child_place_fds(fds, n) < 0) {
+		error_errno(&err, errno, "place the fds of %s", path);
+		ctl_send(ctl, CTL_FAILED, role, 0, err.msg);
+		_exit(127);
+	}
+	execve(path, argv, env);
 	error_errno(&err, errno, "execute %s", path);
 	ctl_send(FD_CTL, CTL_FAILED, role, 0, err.msg);
 	_exit(127);
