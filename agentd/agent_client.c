@@ -12,6 +12,7 @@
 #include "agentd/text.h"
 #include "common/clock.h"
 #include "common/fd.h"
+#include "common/fdio.h"
 #include "ipc/alloc.h"
 #include "ipc/ttrpc.h"
 #include "ttrpc.pb-c.h"
@@ -431,8 +432,7 @@ static void flush(struct agent_client *c)
 {
 	while (c->out) {
 		struct frame *f = c->out;
-		ssize_t n = send(c->fd, f->bytes + f->sent, f->len - f->sent,
-			MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t n = fd_send(c->fd, f->bytes + f->sent, f->len - f->sent);
 
 		if (n < 0 && errno == EINTR)
 			continue;

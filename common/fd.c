@@ -6,9 +6,10 @@
 #include <linux/if_tun.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+
+#include "common/fdio.h"
 
 /* misc devices, Documentation/admin-guide/devices.txt of Linux: tun 10:200, vhost-net 10:238 */
 #define TUN_RDEV   makedev(10, 200)
@@ -146,7 +147,7 @@ int fd_check_kind(int fd, enum fd_kind kind, struct error *err)
 	struct stat st;
 	int flags = fcntl(fd, F_GETFL);
 
-	if (flags < 0 || fstat(fd, &st) < 0)
+	if (flags < 0 || fd_stat(fd, &st) < 0)
 		return error_errno(err, errno, "expected %s", fd_kind_name(kind));
 	if (!is_kind(fd, kind, &st, flags))
 		return error_set(err, EBADF, "expected %s, got a file of mode 0%o, flags 0x%x",

@@ -1,8 +1,9 @@
 #include "common/io.h"
 
 #include <errno.h>
-#include <sys/stat.h>
 #include <unistd.h>
+
+#include "common/fdio.h"
 
 int write_full(int fd, const void *data, size_t len)
 {
@@ -45,7 +46,7 @@ char *read_file_fd(int fd, size_t max, size_t *ret_len, struct error *err)
 	struct stat st;
 	size_t len = 0, size;
 
-	if (fstat(fd, &st) < 0) {
+	if (fd_stat(fd, &st) < 0) {
 		error_errno(err, errno, "stat");
 		return NULL;
 	}

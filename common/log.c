@@ -3,8 +3,9 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <sys/socket.h>
 #include <unistd.h>
+
+#include "common/fdio.h"
 
 static enum log_level max_level = LOG_LEVEL_INFO;
 
@@ -34,8 +35,7 @@ void log_line(enum log_level level, const char *fmt, ...)
 	line[n++] = '\n';
 
 	/* Not a socket: the launcher, or a role started by hand. */
-	if (send(STDERR_FILENO, line, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
-		errno == ENOTSOCK)
+	if (fd_send(STDERR_FILENO, line, (size_t)n) < 0 && errno == ENOTSOCK)
 		if (write(STDERR_FILENO, line, (size_t)n) < 0)
 			errno = saved;
 	errno = saved;

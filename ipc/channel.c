@@ -1,11 +1,11 @@
 #include "ipc/channel.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "common/clock.h"
+#include "common/fdio.h"
 #include "ipc/alloc.h"
 #include "ipc/common.pb-c.h"
 
@@ -117,7 +117,7 @@ static bool peer_closed(int fd)
 {
 	struct pollfd pfd = { .fd = fd, .events = POLLRDHUP };
 
-	return poll(&pfd, 1, 0) != 0;
+	return fd_poll(&pfd, 1, 0) != 0;
 }
 
 int channel_recv(int fd, const struct ipc_channel *def, int flags, struct ipc_packet *p,
@@ -194,7 +194,7 @@ static int send_packet(int fd, const struct msghdr *mh, int timeout_ms, struct e
 		left = clock_left_ms(deadline);
 		if (left == 0)
 			return error_set(err, ETIMEDOUT, "the peer does not read its channel");
-		if (poll(&pfd, 1, left) < 0 && errno != EINTR)
+		if (fd_poll(&pfd, 1, left) < 0 && errno != EINTR)
 			return error_errno(err, errno, "poll");
 	}
 }

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "common/fdio.h"
+
 const char *role_name(enum role role)
 {
 	static const char *const names[ROLE_COUNT] = {
@@ -30,7 +32,7 @@ int ctl_send(int fd, enum ctl_type type, enum role role, int status, const char 
 
 	if (text)
 		snprintf(msg.text, sizeof(msg.text), "%s", text);
-	if (send(fd, &msg, sizeof(msg), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+	if (fd_send(fd, &msg, sizeof(msg)) < 0)
 		return -errno;
 	return 0;
 }

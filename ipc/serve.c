@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <sys/socket.h>
 
+#include "common/fdio.h"
 #include "common/log.h"
 #include "ipc/common.pb-c.h"
 
@@ -70,7 +71,7 @@ int helper_serve(struct helper *h, struct error *err)
 				.fd = h->sources[i].ready ? h->sources[i].fd : -1,
 				.events = h->sources[i].events,
 			};
-		if (poll(pfds, ARRAY_SIZE(pfds), -1) < 0) {
+		if (fd_poll(pfds, ARRAY_SIZE(pfds), -1) < 0) {
 			if (errno == EINTR)
 				continue;
 			return error_errno(err, errno, "poll");

@@ -4,9 +4,9 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "common/fd.h"
+#include "common/fdio.h"
 #include "common/log.h"
 #include "mountd/paths.h"
 
@@ -68,7 +68,7 @@ static bool is_file(const struct spec_mount *m)
 	if (!m->bind || !m->source || m->source[0] != '/')
 		return false;
 	fd = path_open(AT_FDCWD, m->source, O_PATH, 0);
-	return fd >= 0 && fstat(fd, &st) == 0 && !S_ISDIR(st.st_mode);
+	return fd >= 0 && fd_stat(fd, &st) == 0 && !S_ISDIR(st.st_mode);
 }
 
 /* Does an earlier mount cover it? Then it is made in there, not in the root. */

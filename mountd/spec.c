@@ -4,9 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "common/fd.h"
+#include "common/fdio.h"
 #include "common/io.h"
 #include "mountd/paths.h"
 
@@ -25,7 +25,7 @@ int spec_open(int bundle, struct error *err)
 
 	if (fd < 0)
 		return error_errno(err, -fd, "open config.json of the bundle");
-	if (fstat(fd, &st) < 0)
+	if (fd_stat(fd, &st) < 0)
 		return error_errno(err, errno, "config.json");
 	if (!S_ISREG(st.st_mode))
 		return error_set(err, EINVAL, "config.json is not a regular file");

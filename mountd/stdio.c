@@ -3,7 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
+
+#include "common/fdio.h"
 
 static const char *type_name(mode_t mode)
 {
@@ -35,7 +36,7 @@ static int find_fifo(const struct prefixes *prefixes, const char *what, const ch
 	fd = prefixes_open_path(prefixes, what, path, O_PATH | O_NOFOLLOW, err);
 	if (fd < 0)
 		return fd;
-	if (fstat(fd, ret_st) < 0)
+	if (fd_stat(fd, ret_st) < 0)
 		return error_errno(err, errno, "%s " PATH_FMT, what, path);
 	if (!S_ISFIFO(ret_st->st_mode))
 		return error_set(err, EINVAL, "%s " PATH_FMT " is %s, not a FIFO", what, path,
@@ -52,7 +53,7 @@ static int open_fifo(int proc, int found, const struct stat *want, const char *w
 
 	if (fd < 0)
 		return error_errno(err, -fd, "open %s", what);
-	if (fstat(fd, &st) < 0 || !S_ISFIFO(st.st_mode) || st.st_dev != want->st_dev ||
+	if (fd_stat(fd, &st) < 0 || !S_ISFIFO(st.st_mode) || st.st_dev != want->st_dev ||
 		st.st_ino != want->st_ino)
 		return error_set(err, ESTALE, "%s changed while it was opened", what);
 	return fdlist_add_consume(ret, fd_steal(&fd));

@@ -1,13 +1,13 @@
 #include "mountd/virtiofsd.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/fdio.h"
 #include "ipc/slot.pb-c.h"
 #include "ipc/tables.h"
 
@@ -166,7 +166,7 @@ static int wait_exec(int slot, int timeout_ms, struct error *err)
 	int r;
 
 	do
-		r = poll(&pfd, 1, clock_left_ms(deadline));
+		r = fd_poll(&pfd, 1, clock_left_ms(deadline));
 	while (r < 0 && errno == EINTR);
 	if (r <= 0)
 		return error_set(err, ETIMEDOUT, "its slot did not start it within %d ms",

@@ -1,7 +1,6 @@
 #include "mountd/worker.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/fdio.h"
 #include "ipc/fds.h"
 
 /* How long a killed worker may take to end before it counts as hung. */
@@ -111,7 +111,7 @@ static bool wait_readable(int fd, int timeout_ms)
 	int r;
 
 	do
-		r = poll(&pfd, 1, clock_left_ms(deadline));
+		r = fd_poll(&pfd, 1, clock_left_ms(deadline));
 	while (r < 0 && errno == EINTR);
 	return r > 0;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "common/fdio.h"
 #include "common/log.h"
 
 /* Packets taken from one peer before the others get their turn. */
@@ -84,7 +85,7 @@ static int send_call(struct peer *p, struct call *call)
 	ssize_t n;
 
 	do
-		n = send(p->fd, call->packet, call->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		n = fd_send(p->fd, call->packet, call->len);
 	while (n < 0 && errno == EINTR);
 	if (n >= 0)
 		return 0;

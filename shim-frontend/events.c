@@ -3,10 +3,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "common/fd.h"
+#include "common/fdio.h"
 #include "common/log.h"
 #include "ipc/alloc.h"
 #include "ipc/mountd.pb-c.h"
@@ -261,7 +261,7 @@ static bool is_socket(int fd)
 {
 	struct stat st;
 
-	return fd >= 0 && fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
+	return fd >= 0 && fd_stat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
 }
 
 void events_init(struct events *e, struct loop *loop, int fd_consume, struct peer *mountd,

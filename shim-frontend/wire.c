@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "common/fdio.h"
+
 /* Of all inbufs, beyond INBUF_MIN each. */
 static size_t inbuf_total;
 
@@ -56,8 +58,7 @@ void outbuf_frame(struct outbuf *b, enum ttrpc_type type, uint32_t stream,
 int outbuf_flush(struct outbuf *b, int fd)
 {
 	while (b->off < b->len) {
-		ssize_t n =
-			send(fd, b->data + b->off, b->len - b->off, MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t n = fd_send(fd, b->data + b->off, b->len - b->off);
 
 		if (n < 0 && errno == EINTR)
 			continue;

@@ -1,9 +1,9 @@
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "common/fdio.h"
 #include "common/log.h"
 #include "supervisor/supervisor.h"
 
@@ -68,7 +68,7 @@ void relay_drain(struct relay *r, int socket, int log, const char *role, const c
 	char text[LOG_LINE_MAX];
 
 	for (int i = 0; i < LINES_PER_DRAIN; i++) {
-		ssize_t n = recv(socket, text, sizeof(text), MSG_DONTWAIT);
+		ssize_t n = fd_recv(socket, text, sizeof(text));
 		struct timespec now;
 
 		if (n <= 0)

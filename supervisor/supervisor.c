@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,6 +14,7 @@
 
 #include "common/clock.h"
 #include "common/fd.h"
+#include "common/fdio.h"
 #include "common/isolate.h"
 #include "common/log.h"
 #include "ipc/role.h"
@@ -236,7 +236,7 @@ static bool step(struct supervisor *s, int timeout_ms)
 		pfds[n++] = (struct pollfd){ .fd = s->tree.child[i].ctl, .events = POLLIN };
 		pfds[n++] = (struct pollfd){ .fd = s->tree.child[i].log, .events = POLLIN };
 	}
-	r = poll(pfds, (nfds_t)n, timeout_ms);
+	r = fd_poll(pfds, (nfds_t)n, timeout_ms);
 	if (r == 0)
 		return false;
 	if (r < 0 && errno != EINTR)

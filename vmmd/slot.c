@@ -1,10 +1,10 @@
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/fdio.h"
 #include "ipc/fds.h"
 #include "ipc/slot.pb-c.h"
 #include "ipc/tables.h"
@@ -75,7 +75,7 @@ static int wait_exec(struct error *err)
 	int r;
 
 	do
-		r = poll(&pfd, 1, clock_left_ms(deadline));
+		r = fd_poll(&pfd, 1, clock_left_ms(deadline));
 	while (r < 0 && errno == EINTR);
 	if (r < 0)
 		return error_errno(err, errno, "poll");

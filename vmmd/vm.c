@@ -1,12 +1,12 @@
 #include <errno.h>
 #include <json-c/json.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/fdio.h"
 #include "common/log.h"
 #include "ipc/ctl.h"
 #include "ipc/fds.h"
@@ -208,7 +208,7 @@ int vm_wait(struct vm *vm, vm_condition until, int timeout_ms, struct error *err
 
 		if (left == 0)
 			return 0;
-		if (poll(pfds, ARRAY_SIZE(pfds), left) < 0 && errno != EINTR)
+		if (fd_poll(pfds, ARRAY_SIZE(pfds), left) < 0 && errno != EINTR)
 			return error_errno(err, errno, "poll");
 		r = serve_ready(vm, pfds, err);
 		if (r < 0)
