@@ -66,7 +66,7 @@ static int stage_limits(const struct isolation *iso, struct error *err)
 {
 	int r;
 
-	umask(077);
+	umask(iso->umask ? iso->umask : 077);
 	r = limit(RLIMIT_CORE, "core files", 0, err);
 	if (r == 0)
 		r = limit(RLIMIT_MEMLOCK, "locked memory", 0, err);

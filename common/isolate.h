@@ -36,6 +36,7 @@ struct isolation {
 	int landlock_dir;	/* 0: none; else but files beneath this fd */
 	bool may_fork;		/* else RLIMIT_NPROC is 0 */
 	bool may_write_files;	/* else RLIMIT_FSIZE is 0 */
+	mode_t umask;		/* 0: 077 */
 	const char *policy;	/* seccomp-profiles/<policy>.policy. NULL: the caller loads it */
 };
 

@@ -252,16 +252,8 @@ static int walk_text(const char *name, struct walk *w, struct error *err)
 int policy_walk(const char *name, policy_rule_fn fn, void *ctx, struct error *err)
 {
 	struct walk w = { .fn = fn, .ctx = ctx };
-	int r = walk_text(name, &w, err);
 
-#if defined(__SANITIZE_ADDRESS__)
-	/* Only in the dev build: what ASan and UBSan themselves need. */
-	if (r == 0) {
-		w = (struct walk){ .fn = fn, .ctx = ctx };
-		r = walk_text("sanitizer", &w, err);
-	}
-#endif
-	return r;
+	return walk_text(name, &w, err);
 }
 
 static void release(scmp_filter_ctx *ctx)
@@ -310,6 +302,12 @@ static scmp_filter_ctx build(const char *name, struct error *err)
 		error_errno(err, -r, "seccomp_attr_set");
 		return NULL;
 	}
+#if defined(__SANITIZE_ADDRESS__)
+	/* Only in the dev build: what ASan and UBSan themselves need. First, because a call that
+	 * is allowed whatever its arguments stays so. */
+	if (policy_walk("sanitizer", add_rule, ctx, err) < 0)
+		return NULL;
+#endif
 	if (policy_walk(name, add_rule, ctx, err) < 0)
 		return NULL;
 	return steal(ctx);

@@ -49,5 +49,5 @@ int policy_walk(const char *name, policy_rule_fn fn, void *ctx, struct error *er
 /* The text built in for <name>, or NULL. */
 const char *policy_text(const char *name);
 
-/* Writes the BPF program of policy <name> to fd. */
+/* Writes the BPF program of policy <name> to fd; in the dev build with what its sanitizers need. */
 int policy_export(const char *name, int fd, struct error *err);

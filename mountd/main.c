@@ -17,7 +17,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -26,6 +25,7 @@
 #include "ipc/role.h"
 #include "ipc/tables.h"
 #include "mountd/mountd.h"
+#include "mountd/spec.h"
 
 /* Channels, prefixes, one worker's files and the fds in transit. */
 #define NOFILE 128
@@ -124,6 +124,8 @@ static int prepare(struct mountd *m, const struct settings *s, struct error *err
 		r = prefixes_open(&m->rootfs, "rootfs_prefixes", &s->rootfs, err);
 	if (r == 0)
 		r = prefixes_open(&m->stdio, "stdio_prefixes", &s->stdio, err);
+	if (r == 0)
+		spec_prepare();
 	return r;
 }
 
@@ -146,6 +148,8 @@ static int shut_in(struct error *err)
 		.caps = caps,
 		.nofile = NOFILE,
 		.may_fork = true,
+		/* Mount points made in a container's root have the modes they are given. */
+		.umask = 022,
 		.policy = "mountd",
 	};
 	int next = next_fd(err);
@@ -199,9 +203,6 @@ int main(int argc, char **argv)
 	if (parse(argc, argv, &settings, &m, &err) < 0 || prepare(&m, &settings, &err) < 0 ||
 		shut_in(&err) < 0)
 		role_fail(ROLE_MOUNTD, &err);
-	/* Mount points made in a container's root have the modes they are given. */
-	umask(022);
-
 	if (role_wait_lock(ROLE_MOUNTD, &err) < 0 || helper_serve(&h, &err) < 0) {
 		log_error("%s", err.msg);
 		return ROLE_EXIT_FAILED;

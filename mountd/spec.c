@@ -16,6 +16,14 @@ static const char *const sandbox_annotations[] = {
 	"io.kubernetes.cri-o.SandboxID",
 };
 
+void spec_prepare(void)
+{
+	struct json_object *first = json_object_new_object();
+
+	json_object_object_add(first, "", NULL);
+	json_object_put(first);
+}
+
 int spec_open(int bundle, struct error *err)
 {
 	/* O_NONBLOCK: a FIFO in its place must not hold us. */

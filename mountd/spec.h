@@ -25,6 +25,9 @@ struct spec {
 
 #define SPEC_INIT { .json = NULL }
 
+/* Once, before the filter: json-c draws its hash seed from getrandom() when it sees the first key. */
+void spec_prepare(void);
+
 struct spec_mount {
 	const char *destination;
 	const char *source; /* NULL: none */

@@ -3,8 +3,6 @@ set(unit ${CMAKE_SOURCE_DIR}/tests/unit)
 
 bulkhead_test(test_common unit SOURCES ${unit}/test_common.c ${unit}/common_kinds.c
 	LINK bulkhead_test bulkhead_common)
-bulkhead_test(test_common_policy unit SOURCES ${unit}/test_common_policy.c ${unit}/common_bpf.c
-	LINK bulkhead_test bulkhead_isolate bulkhead_policy)
 
 bulkhead_test(test_common_grammar unit
 	SOURCES ${unit}/test_common_grammar.c ${unit}/common_grammar/texts.c ${CMAKE_SOURCE_DIR}/common/policy.c

@@ -1,4 +1,4 @@
-#include "tests/unit/common_bpf.h"
+#include "tests/proc/policy_bpf.h"
 
 #include "common/filter.h"
 #include "tests/lib/test.h"
