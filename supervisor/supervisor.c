@@ -22,6 +22,7 @@
 #include "supervisor/tree.h"
 
 #define START_TIMEOUT_MS 10000
+#define CAUSE_TIMEOUT_MS 100
 
 enum phase {
 	PHASE_STARTING, /* roles report READY or FAILED */
@@ -38,6 +39,7 @@ struct supervisor {
 	int own_log[2]; /* our own lines take the same way as everybody's */
 	struct relay own_relay;
 	bool over;
+	bool unexplained; /* over, and whoever ended so far has only followed another */
 };
 
 /* ---- log ---- */
@@ -103,22 +105,42 @@ static void start_failed(struct supervisor *s, enum role role, const char *text)
 			fd_close(&s->tree.child[i].ctl);
 }
 
+/* The end, for a reason that has yet to be reaped. */
+static void follow(struct supervisor *s)
+{
+	s->unexplained |= !s->over;
+	s->over = true;
+}
+
 static void tell_exit(struct supervisor *s, enum role to, enum role who, int status)
 {
 	if (s->tree.child[to].ctl >= 0 &&
 		ctl_send(s->tree.child[to].ctl, CTL_CHILD_EXIT, who, status, NULL) < 0)
-		s->over = true;
+		follow(s);
+}
+
+/* How a process ended. Its system call's number, the kernel tells none but its own log. */
+static void describe_end(int status, char *ret, size_t size)
+{
+	const char *hint = status == 128 + SIGSYS ? ", for a system call its filter forbids" : "";
+
+	if (status > 128)
+		snprintf(ret, size, "was killed by signal %d (%s)%s", status - 128,
+			sigabbrev_np(status - 128), hint);
+	else
+		snprintf(ret, size, "ended with status %d", status);
 }
 
 static void role_ended(struct supervisor *s, enum role role, int status)
 {
-	char text[128];
+	char text[128], how[96];
 
 	relay_drain(&s->tree.child[role].relay, s->tree.child[role].log, SUPERVISOR_FD_LOG,
 		role_name(role), s->options.id);
 	close_child(&s->tree.child[role]);
+	describe_end(status, how, sizeof(how));
 	if (s->phase == PHASE_STARTING) {
-		snprintf(text, sizeof(text), "it ended with status %d before it was ready", status);
+		snprintf(text, sizeof(text), "it %s before it was ready", how);
 		start_failed(s, role, text);
 		return;
 	}
@@ -129,18 +151,21 @@ static void role_ended(struct supervisor *s, enum role role, int status)
 	if (role == ROLE_NETD && status == 0)
 		return; /* its work is done */
 	if (role == ROLE_QEMU || role == ROLE_VIRTIOFSD) {
-		log_info("%s ended with status %d", role_name(role), status);
+		log_info("%s %s", role_name(role), how);
 		tell_exit(s, ROLE_FRONTEND, role, status);
 		if (role == ROLE_QEMU)
 			tell_exit(s, ROLE_VMMD, role, status);
 		return;
 	}
-	if (status >= 128)
-		log_error("%s was killed by signal %d (%s)", role_name(role), status - 128,
-			sigabbrev_np(status - 128));
-	else if (status != 0 || role != ROLE_FRONTEND)
-		log_error("%s ended with status %d", role_name(role), status);
-	s->over = true;
+	if (status != 0 || role != ROLE_FRONTEND)
+		log_error("%s %s", role_name(role), how);
+	/* A signal is a cause, and the frontend's clean end; any other may have followed one. */
+	if (status <= 128 && (role != ROLE_FRONTEND || status != 0)) {
+		follow(s);
+	} else {
+		s->over = true;
+		s->unexplained = false;
+	}
 }
 
 static void reap(struct supervisor *s)
@@ -249,6 +274,18 @@ static bool step(struct supervisor *s, int timeout_ms)
 	if (pfds[0].revents)
 		reap(s);
 	return true;
+}
+
+/*
+ * A process closes its fds before it can be reaped: those that it talked to see that, exit, and
+ * may be reaped before it. So that the log has the cause too, it gets a moment.
+ */
+static void wait_cause(struct supervisor *s)
+{
+	int64_t deadline = clock_ms() + CAUSE_TIMEOUT_MS;
+
+	while (s->unexplained && step(s, clock_left_ms(deadline)))
+		;
 }
 
 /* ---- start ---- */
@@ -455,5 +492,6 @@ int main(int argc, char **argv)
 		lock(&s);
 	while (!s.over)
 		step(&s, -1);
+	wait_cause(&s);
 	end(&s, 0);
 }

@@ -4,6 +4,7 @@ The tables below are written by hand: they say what is meant, not what the polic
 process itself makes the call (lib/inject.py), in its own place, with its own filters.
 """
 
+import contextlib
 import errno
 import os
 import signal
@@ -13,7 +14,7 @@ import threading
 from lib import inject, proc, ttrpc
 from lib.inject import Died, Victim
 from lib.proc import Sandbox
-from lib.runner import check, check_equal, test
+from lib.runner import check, check_contains, check_equal, each, test
 from lib.shim import HandMade
 
 ROLES = ("supervisor", "frontend", "agentd", "vmmd", "persistd", "netd", "mountd")
@@ -303,3 +304,77 @@ def qemu_and_virtiofsd_are_refused_what_the_table_says(ctx):
                 result = hand.delete()
                 creating.join()
             check_equal(result.code, 0, "delete")
+
+
+# -- a crash is reported as what it is
+
+# (what it does, the signal it must die of, its last words)
+CRASHES = [
+    (lambda victim: victim.crash("abort"), signal.SIGABRT, ""),
+    (lambda victim: victim.crash("__stack_chk_fail"), signal.SIGABRT, "*** stack smashing detected ***"),
+    (lambda victim: victim.crash(None), signal.SIGSEGV, ""),
+    (lambda victim: make(victim, "execve"), signal.SIGSYS, ""),
+]
+
+
+def end_of(pid, act):
+    try:
+        act(Victim(pid))
+    except Died as end:
+        return inject.signal_name(end.signal)
+    return "nothing"
+
+
+def logged(role, number):
+    hint = ", for a system call its filter forbids" if number == signal.SIGSYS else ""
+    return f"{role} was killed by signal {int(number)} ({number.name[3:]}){hint}"
+
+
+@each([r for r in ROLES if r != "supervisor"], vm=True)
+def a_crash_is_logged_as_what_it_is(ctx, role):
+    for act, number, words in CRASHES:
+        with HandMade(ctx.containerd, ctx.new_id()) as hand:
+            check_equal(end_of(locked(hand).roles()[role], act), number.name)
+            proc.wait_until(lambda: logged(role, number) in hand.log(), 2, f"{logged(role, number)}: {hand.log()}")
+            check_contains(hand.log(), words)
+            hand.delete()
+
+
+@contextlib.contextmanager
+def reaper():
+    """Orphans of what we start are ours to wait for: the supervisor's launcher has exited."""
+    inject.subreaper(True)
+    try:
+        yield
+    finally:
+        inject.subreaper(False)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
+@test(vm=True)
+def a_crash_of_the_supervisor_is_its_end(ctx):
+    """Nobody is left to log it. PID 1 cannot raise a signal to itself: its abort() ends as a fault."""
+    for function in ("abort", "__stack_chk_fail", None):
+        with HandMade(ctx.containerd, ctx.new_id()) as hand, reaper():
+            pid = locked(hand).supervisor
+            Victim(pid).crash(function, watch=False)  # a PID 1 that is traced survives a fault
+            _, status = os.waitpid(pid, 0)
+            check_equal(inject.signal_name(Died(status).signal), "SIGSEGV", function)
+            hand.delete()
+
+
+@each(VM, vm=True)
+def a_crash_of_the_machine_ends_it_as_what_it_is(ctx, name):
+    for act, number, words in CRASHES:
+        with HandMade(ctx.containerd, ctx.new_id()) as hand:
+            sandbox = locked(hand)
+            creating = Creating(hand)
+            try:
+                check_equal(end_of(machine(sandbox)[name], act), number.name)
+                if name == "qemu":
+                    proc.wait_until(lambda: logged(name, number) in hand.log(), 2, logged(name, number))
+            finally:
+                hand.delete()
+                creating.join()
