@@ -1,7 +1,6 @@
 #include "ipc/ctl.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,7 +41,7 @@ static bool peer_closed(int fd)
 {
 	struct pollfd pfd = { .fd = fd, .events = POLLRDHUP };
 
-	return poll(&pfd, 1, 0) != 0;
+	return fd_poll(&pfd, 1, 0) != 0;
 }
 
 int ctl_recv(int fd, int flags, struct ctl_msg *ret)

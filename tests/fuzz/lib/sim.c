@@ -170,13 +170,15 @@ static int poll_ready(void *args)
 	return (int)syscall(SYS_poll, a->fds, a->n, 0);
 }
 
-int poll(struct pollfd *fds, nfds_t n, int timeout_ms)
+/* fd_poll() asks this one. */
+int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *signals)
 {
 	struct poll_args args = { fds, n };
 
 	if (!world.running)
-		return (int)syscall(SYS_poll, fds, n, timeout_ms);
-	return wait_for(poll_ready, &args, timeout_ms);
+		return (int)syscall(SYS_ppoll, fds, n, timeout, signals, sizeof(uint64_t));
+	return wait_for(poll_ready, &args,
+		timeout ? (int)(timeout->tv_sec * 1000 + timeout->tv_nsec / 1000000) : -1);
 }
 
 struct epoll_args {

@@ -5,7 +5,7 @@
  *	time		(but the date) stands still, and goes on by sim_advance() or when a wait of the
  *			role has nothing else left to end it. So a run is the same each
  *			time, and a deadline of a minute passes at once.
- *	waiting		poll() and epoll_wait() of a role that has nothing to do ask
+ *	waiting		ppoll() and epoll_wait() of a role that has nothing to do ask
  *			the harness for the next thing to happen.
  *	_exit()		ends the run.
  *	its end		closes its fds and, if asked to, frees its memory.
