@@ -286,10 +286,10 @@ static void at_end(struct thread *t, int status)
 	const struct process *p = t->process;
 	int sig = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 
-	/* The call it is in may be the one that its filter forbids, and never comes back. */
+	/* Its last call is the one that its filter forbids, if it died of that. */
 	if (sig && sig != SIGKILL && t->tid == p->pid)
-		log_line("signal %s %s %s\n", p->name, sigabbrev_np(sig),
-			t->in_call ? call_name(t->call.nr) : "-");
+		log_line("signal %s %s after %s\n", p->name, sigabbrev_np(sig),
+			call_name(t->call.nr));
 	if (t->in_call && p->policy >= 0 && settings.report[0])
 		uses_note(p->policy, &t->call);
 	remove_thread(t);
