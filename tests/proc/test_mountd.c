@@ -1007,6 +1007,20 @@ static int worker_of(int pid)
 	test_fail(__FILE__, __LINE__, "virtiofsd has no worker with a filter");
 }
 
+/* Its end of the work done, the one that waits has given up what it had. */
+static void wait_without_caps(int pid)
+{
+	char caps[32] = "";
+
+	for (int i = 0; i < 500; i++) {
+		proc_status(pid, "CapEff", caps, sizeof(caps));
+		if (strtoull(caps, NULL, 16) == 0)
+			return;
+		usleep(10000);
+	}
+	test_fail(__FILE__, __LINE__, "virtiofsd's first process still has capabilities %s", caps);
+}
+
 static const char *in_proc(int pid, const char *path)
 {
 	static char text[256];
@@ -1103,6 +1117,7 @@ TEST(share_with_the_real_virtiofsd)
 	CHECK_OK(ask_share(&r, err));
 	share = take_share(&r);
 	worker = worker_of(slot.pid);
+	wait_without_caps(slot.pid);
 	check_jail(slot.pid, 0); /* only waits */
 	check_jail(worker, FILE_CAPS);
 
