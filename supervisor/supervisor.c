@@ -112,10 +112,22 @@ static void follow(struct supervisor *s)
 	s->over = true;
 }
 
+/* -EPIPE: it has died, and is yet to be reaped. Any other error is said. */
+static int tell(struct supervisor *s, enum role to, enum ctl_type type, enum role who, int status)
+{
+	int r = ctl_send(s->tree.child[to].ctl, type, who, status, NULL);
+
+	if (r == -ECONNRESET)
+		r = -EPIPE;
+	if (r < 0 && r != -EPIPE)
+		log_error("%s does not take its control messages: %s", role_name(to),
+			strerrordesc_np(-r));
+	return r;
+}
+
 static void tell_exit(struct supervisor *s, enum role to, enum role who, int status)
 {
-	if (s->tree.child[to].ctl >= 0 &&
-		ctl_send(s->tree.child[to].ctl, CTL_CHILD_EXIT, who, status, NULL) < 0)
+	if (s->tree.child[to].ctl >= 0 && tell(s, to, CTL_CHILD_EXIT, who, status) < 0)
 		follow(s);
 }
 
@@ -201,6 +213,7 @@ static void kill_vm(struct supervisor *s, enum role by)
 static void handle_ctl(struct supervisor *s, enum role role, const struct ctl_msg *m)
 {
 	struct child *c = &s->tree.child[role];
+	int r = 0;
 
 	if (m->role != role) {
 		log_error("%s sent control message %u as if it were %s", role_name(role), m->type,
@@ -209,9 +222,10 @@ static void handle_ctl(struct supervisor *s, enum role role, const struct ctl_ms
 	} else if (s->phase == PHASE_STARTING && m->type == CTL_READY && !c->ready) {
 		c->ready = true;
 		/* virtiofsd's slot makes its namespace from mountd's. */
-		if (role == ROLE_MOUNTD && ctl_send(s->tree.child[ROLE_VIRTIOFSD].ctl, CTL_GO,
-						   ROLE_VIRTIOFSD, 0, NULL) < 0)
-			s->over = true;
+		if (role == ROLE_MOUNTD)
+			r = tell(s, ROLE_VIRTIOFSD, CTL_GO, ROLE_VIRTIOFSD, 0);
+		if (r < 0 && r != -EPIPE)
+			start_failed(s, ROLE_VIRTIOFSD, "it does not take its control messages");
 	} else if (s->phase == PHASE_STARTING && m->type == CTL_FAILED) {
 		start_failed(s, role, m->text);
 	} else if (s->phase == PHASE_FAILED && role != ROLE_FRONTEND) {
@@ -446,9 +460,8 @@ static void lock(struct supervisor *s)
 	log_info("phase=lock t_us=%llu", (unsigned long long)(us - s->options.t0_us));
 	s->phase = PHASE_LOCKED;
 	for (size_t i = 0; i < ROLE_COUNT; i++)
-		if (s->tree.child[i].ctl >= 0 &&
-			ctl_send(s->tree.child[i].ctl, CTL_LOCK, (enum role)i, 0, NULL) < 0)
-			s->over = true;
+		if (s->tree.child[i].ctl >= 0 && tell(s, (enum role)i, CTL_LOCK, (enum role)i, 0) < 0)
+			follow(s);
 }
 
 static int start(struct supervisor *s, int argc, char **argv, struct error *err)
