@@ -378,3 +378,76 @@ def a_crash_of_the_machine_ends_it_as_what_it_is(ctx, name):
             finally:
                 hand.delete()
                 creating.join()
+
+
+# -- what only some machines, or some moments, ask
+
+def survivors(sandbox):
+    return {n: p for n, p in roles(sandbox).items() if n in ROLES}
+
+
+@test(vm=True)
+def whoever_is_stopped_goes_on(ctx):
+    """The kernel continues an interrupted wait, and not always under the number it was asked by."""
+    with HandMade(ctx.containerd, ctx.new_id()) as hand:
+        sandbox = locked(hand)
+        before = survivors(sandbox)
+        for pid in before.values():
+            os.kill(pid, signal.SIGSTOP)
+            proc.wait_until(lambda: proc.state(pid) == "T", 5, "it is stopped")
+        for pid in before.values():
+            os.kill(pid, signal.SIGCONT)
+        check_not_found(hand)
+        check_equal(survivors(sandbox), before)
+        hand.delete()
+
+
+def check_not_found(hand):
+    task = hand.task()
+    try:
+        task.state(hand.id)
+    except ttrpc.RpcError as e:
+        check_contains(str(e), "not found")
+    finally:
+        task.close()
+
+
+def start_without_vdso(hand):
+    """`start`, and everything of the sandbox to LOCK, on a machine whose vDSO has no clock."""
+    out, inside = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(inside, 1)
+        os.chdir(hand.bundle)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        os.execve(hand.binary, hand._argv("start"), hand._env())
+    os.close(inside)
+    os.waitpid(pid, os.WUNTRACED)
+    tracer, found = inject.NoVdso(pid), []
+
+    def is_locked():
+        found[:] = Sandbox.find()
+        return found and proc.status_field(found[-1].supervisor, "Seccomp") == "2" and not proc.alive(pid)
+    tracer.follow(is_locked)
+    with os.fdopen(out) as f:
+        hand.address = f.read().strip()
+    return tracer.execs
+
+
+@test(vm=True)
+def a_clock_without_vdso(ctx):
+    """Where the vDSO has no clock source, every look at the clock is a system call."""
+    with HandMade(ctx.containerd, ctx.new_id()) as hand:
+        execs = start_without_vdso(hand)
+        check(execs >= len(ROLES) + 3, f"{execs} programs were executed: the launcher, the roles, two slots")
+        sandbox = Sandbox.find()[-1]
+        before = survivors(sandbox)
+        check_equal(set(before), set(ROLES))
+        check_not_found(hand)
+        creating = Creating(hand)
+        try:
+            machine(sandbox)
+            check_equal(survivors(sandbox), {n: p for n, p in before.items() if n != "netd"})
+        finally:
+            hand.delete()
+            creating.join()

@@ -11,6 +11,7 @@ import signal
 import struct
 
 SEIZE, INTERRUPT, CONT, GETREGS, SETREGS, POKEDATA, DETACH = 0x4206, 0x4207, 7, 12, 13, 5, 17
+FOLLOW_FORKS_AND_EXECS, EVENT_EXEC = 0x1e, 4  # PTRACE_O_TRACEFORK, VFORK, CLONE, EXEC
 WALL = 0x40000000
 SYSCALL, INT_80, TRAP = b"\x0f\x05", b"\xcd\x80", b"\xcc"
 X32 = 0x40000000
@@ -154,3 +155,64 @@ class Victim:
                 self._wait()
             except (Died, ChildProcessError):
                 self.dead = True
+
+
+# -- a machine whose vDSO has no clock
+
+def _hide_vdso(pid):
+    """Right after its execve(): AT_SYSINFO_EHDR becomes AT_IGNORE, and libc asks the kernel."""
+    regs = Regs()
+    ptrace(GETREGS, pid, 0, ctypes.addressof(regs))
+    with open(f"/proc/{pid}/mem", "r+b", buffering=0) as mem:
+        at, nulls = regs.rsp, 0
+        while nulls < 2:  # behind argv and envp
+            at += 8
+            mem.seek(at)
+            nulls += mem.read(8) == bytes(8)
+        while True:
+            at += 8 if nulls == 2 else 16
+            nulls = 0
+            mem.seek(at)
+            kind = struct.unpack("<Q", mem.read(8))[0]
+            if kind == 33:
+                mem.seek(at)
+                mem.write(struct.pack("<Q", 1))
+            if kind in (0, 33):
+                return
+
+
+class NoVdso:
+    """Follows a stopped process and all that it forks; none of what they execute has a vDSO."""
+
+    def __init__(self, pid):
+        self.execs, self.traced = 0, {pid}
+        ptrace(SEIZE, pid, 0, FOLLOW_FORKS_AND_EXECS)
+        os.kill(pid, signal.SIGCONT)
+
+    def follow(self, done):
+        """Until done()."""
+        while not done():
+            pid, status = os.waitpid(-1, WALL | os.WNOHANG)
+            if pid and os.WIFSTOPPED(status):
+                self._stopped(pid, status)
+            elif pid:
+                self.traced.discard(pid)
+        for pid in self.traced:
+            self._let_go(pid)
+
+    def _stopped(self, pid, status):
+        self.traced.add(pid)
+        event, stop = status >> 16, os.WSTOPSIG(status)
+        if event == EVENT_EXEC:
+            self.execs += 1
+            _hide_vdso(pid)
+        ptrace(CONT, pid, 0, 0 if event or stop == signal.SIGSTOP else stop)
+
+    def _let_go(self, pid):
+        try:
+            ptrace(INTERRUPT, pid)
+            _, status = os.waitpid(pid, WALL)
+            if os.WIFSTOPPED(status):
+                ptrace(DETACH, pid)
+        except (ProcessLookupError, ChildProcessError):
+            pass
