@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "ipc/role.h"
+#include "tests/proc/common_role.h"
 #include "tests/unit/common_kinds.h"
 
 #define DEADLINE_MS 10000
@@ -153,6 +154,11 @@ static ssize_t send_packet(int fd, const struct hostile_packet *p)
 	if (mh.msg_controllen == 0)
 		mh.msg_control = NULL;
 	return sendmsg(fd, &mh, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+bool hostile_try_send(int fd, const struct hostile_packet *p)
+{
+	return send_packet(fd, p) >= 0;
 }
 
 void hostile_send(int fd, const struct hostile_packet *p)
@@ -395,4 +401,44 @@ void hostile_valid(const struct hostile_target *t)
 	}
 	printf("         %s: %u valid messages\n", t->name, n);
 	CHECK(n > 0);
+}
+
+static long rss_peak_kib(int pid)
+{
+	char text[64];
+
+	proc_status(pid, "VmHWM", text, sizeof(text));
+	return atol(text);
+}
+
+void hostile_deaf(const struct hostile_target *t, uint16_t type)
+{
+	static struct hostile_packet p;
+	const struct ipc_message *row = ipc_channel_message(t->channel, type);
+	struct hostile_end end = { .pid = -1 };
+	struct pollfd pfd = { .events = POLLOUT };
+	unsigned sent = 0;
+	long before, after;
+
+	snprintf(place, sizeof(place), "%s, %s: A11", t->name, row->name);
+	t->up(row, &end);
+	pfd.fd = end.fd;
+	before = rss_peak_kib(end.pid);
+	hostile_good(t, row, 0, &p);
+	/* It takes none any more: its answers are stuck. */
+	while (sent < 10000 && poll(&pfd, 1, 1000) == 1 && send_packet(end.fd, &p) > 0) {
+		p.hdr.seq++;
+		sent++;
+	}
+	if (sent == 10000)
+		FAIL("it takes requests for ever");
+	after = rss_peak_kib(end.pid);
+#if !defined(__SANITIZE_ADDRESS__) /* it keeps what is freed */
+	if (after - before > 1024)
+		FAIL("%ld KiB for %u requests", after - before, sent);
+#endif
+	hostile_expect_lost(&end, NULL, "channel", "the peer does not read its channel", false);
+	t->down(true);
+	printf("         %s: %u unread answers to '%s', %ld KiB\n", t->name, sent, row->name,
+		after - before);
 }

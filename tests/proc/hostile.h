@@ -77,6 +77,12 @@ void hostile_kinds(const struct hostile_target *t);
 void hostile_fds(const struct hostile_target *t);
 void hostile_payloads(const struct hostile_target *t);
 
+/*
+ * A11: valid requests of a row without end, whose answers nobody reads. The
+ * role must be lost within its deadline, having kept no memory for them.
+ */
+void hostile_deaf(const struct hostile_target *t, uint16_t type);
+
 /* One TEST for each of them. */
 #define HOSTILE_TESTS(prefix, target)                         \
 	TEST(prefix##_valid) { hostile_valid(&(target)); }       \
@@ -98,7 +104,8 @@ void hostile_packet_done(struct hostile_packet *p);
 /* Puts a payload into it, and its length into the header. */
 void hostile_set_payload(struct hostile_packet *p, const void *data, size_t len);
 
-/* Sends it, or fails the test. */
+/* Sends it, or fails the test. The other: whether it could. */
+bool hostile_try_send(int fd, const struct hostile_packet *p);
 void hostile_send(int fd, const struct hostile_packet *p);
 
 /* What must come of a case. */

@@ -1,7 +1,12 @@
 /* agentd with a frontend, a mountd or a vmmd that has been taken over. The guest: test_agentd.c */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "ipc/fds.h"
@@ -92,6 +97,8 @@ static const struct hostile_target frontend = {
 
 HOSTILE_TESTS(frontend, frontend)
 
+TEST(frontend_deaf) { hostile_deaf(&frontend, AGENTD_START); }
+
 /* ---- mountd ---- */
 
 static void up_for_mountd(const struct ipc_message *row, struct hostile_end *ret)
@@ -118,6 +125,120 @@ static const struct hostile_target mountd = {
 };
 
 HOSTILE_TESTS(mountd, mountd)
+
+/* B12: as many fds as the kernel takes, again and again, while agentd does not run. */
+TEST(fds_that_nobody_takes)
+{
+	static struct hostile_packet p;
+	struct hostile_end end;
+	int pipefd[2], sent = 0;
+	char byte;
+
+	up_for_mountd(NULL, &end);
+	CHECK(kill(rig.s.pid, SIGSTOP) == 0);
+	CHECK(pipe2(pipefd, O_CLOEXEC) == 0);
+	hostile_good(&mountd, &ipc_mountd_agentd.messages[0], 0, &p);
+	hostile_packet_done(&p);
+	p.n_fds = 253;
+	for (size_t i = 0; i < p.n_fds; i++)
+		p.fds[i] = pipefd[1];
+	while (hostile_try_send(rig.mountd, &p) && sent < 100000)
+		sent++;
+	p.n_fds = 0;
+	/* The socket has an end, or the kernel counts what is under way. */
+	CHECK(sent > 0 && sent < 1000);
+	CHECK(kill(rig.s.pid, SIGCONT) == 0);
+	hostile_expect_lost(&end, "B12", "mountd-agentd", "fds were lost on the way", true);
+	down(true);
+	/* The last of them is gone with the sockets. */
+	close(pipefd[1]);
+	CHECK_INT(read(pipefd[0], &byte, 1), 0);
+	close(pipefd[0]);
+	printf("         mountd -> agentd: %d messages of 253 fds\n", sent);
+}
+
+/* B16: what claims to be config.json, and is as large as it likes, or changes. */
+
+static int ask_container(uint32_t index, struct error *ret)
+{
+	uint32_t seq = rig_create(&rig, index, index, false, false, false);
+	struct pollfd pfd = { .fd = rig.s.channel, .events = POLLIN };
+	static struct ipc_packet p;
+
+	CHECK_INT(poll(&pfd, 1, 15000), 1);
+	CHECK_INT(channel_recv(rig.s.channel, &ipc_frontend_agentd, MSG_DONTWAIT, &p, ret), 1);
+	CHECK_INT(p.hdr.seq, seq);
+	CHECK_INT(ipc_decode_error(&p, ret), 0);
+	return ret->code;
+}
+
+static int read_only(int fd)
+{
+	char path[64];
+	int again;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	again = open(path, O_RDONLY | O_CLOEXEC);
+	CHECK(again >= 0);
+	return again;
+}
+
+TEST(a_config_json_of_a_gigabyte)
+{
+	int file = memfd_create("sparse", MFD_CLOEXEC), ro = read_only(file);
+	char before[64], after[64];
+	struct error err = ERROR_INIT;
+
+	need_root();
+	CHECK(ftruncate(file, 1 << 30) == 0);
+	rig_up(&rig);
+	rig_sandbox(&rig);
+	proc_status(rig.s.pid, "VmHWM", before, sizeof(before));
+	rig_send_fds(&rig, MOUNTD_AGENTD_CONFIG, 1, &ro, 1);
+	CHECK_INT(ask_container(1, &err), EFBIG);
+	CHECK_CONTAINS(err.msg, "config.json: 1073741824 bytes, the limit is 4194304");
+	proc_status(rig.s.pid, "VmHWM", after, sizeof(after));
+	CHECK(atol(after) - atol(before) < 1024);
+	close(ro);
+	close(file);
+	down(false);
+}
+
+/* It grows and shrinks meanwhile; what it says is never a spec: each is answered by an error. */
+TEST(a_config_json_that_changes)
+{
+	static char blanks[1 << 20];
+	int file = memfd_create("changing", MFD_CLOEXEC), ro = read_only(file);
+	pid_t writer;
+
+	need_root();
+	memset(blanks, ' ', sizeof(blanks));
+	CHECK_INT(write(file, "{}", 2), 2);
+	rig_up(&rig);
+	rig_sandbox(&rig);
+	writer = fork();
+	if (writer == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			if (pwrite(file, blanks, sizeof(blanks), 2) < 0 || ftruncate(file, 1) < 0 ||
+				pwrite(file, "{}", 2, 0) < 0)
+				_exit(1);
+	}
+	for (uint32_t i = 1; i <= 200; i++) {
+		struct error err = ERROR_INIT;
+		int code;
+
+		rig_send_fds(&rig, MOUNTD_AGENTD_CONFIG, i, &ro, 1);
+		code = ask_container(i, &err);
+		if (code != EINVAL && code != EAGAIN)
+			test_fail(__FILE__, __LINE__, "%d: %s", code, err.msg);
+	}
+	CHECK(kill(writer, SIGKILL) == 0);
+	CHECK_INT(waitpid(writer, NULL, 0), writer);
+	close(ro);
+	close(file);
+	down(false);
+}
 
 /* ---- vmmd ---- */
 

@@ -65,6 +65,27 @@ static const struct hostile_target mountd = {
 
 HOSTILE_TESTS(mountd, mountd)
 
+TEST(mountd_deaf) { hostile_deaf(&mountd, MOUNTD_REMOVE_CONTAINER); }
+
+/* A9: an index is used once. */
+TEST(an_index_twice)
+{
+	static const char *const rw[] = { "rw", NULL };
+	struct error err = ERROR_INIT;
+
+	up();
+	make_snapshot(1);
+	make_snapshot(2);
+	if (add(&rig, 0, "", "bind", "/mnt/snap/1/fs", rw, &err) != 0)
+		test_fail(__FILE__, __LINE__, "%s", err.msg);
+	CHECK(add(&rig, 0, "", "bind", "/mnt/snap/2/fs", rw, &err) != 0);
+	CHECK_STR(text_of_file("%s", in_m(&rig, "/mnt/share/c0/rootfs/l1")), "layer 1");
+	CHECK_INT(access(in_m(&rig, "/mnt/share/c0/rootfs/l2"), F_OK), -1);
+	CHECK_INT(del(&rig, 7, &err), 0); /* none there: nothing happens */
+	CHECK_STR(text_of_file("%s", in_m(&rig, "/mnt/share/c0/rootfs/l1")), "layer 1");
+	down(false);
+}
+
 /* ---- virtiofsd's slot: it answers EXEC, or its end closes ---- */
 
 static void ask_share(void)

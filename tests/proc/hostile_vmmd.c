@@ -71,6 +71,8 @@ static const struct hostile_target frontend = {
 
 HOSTILE_TESTS(frontend, frontend)
 
+TEST(frontend_deaf) { hostile_deaf(&frontend, VMMD_STOP); }
+
 /* ---- mountd: what it has sent is looked at when LAUNCH asks for a share ---- */
 
 static void up_for_mountd(const struct ipc_message *row, struct hostile_end *ret)

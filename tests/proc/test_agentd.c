@@ -765,6 +765,37 @@ TEST(bombs)
 	}
 }
 
+/* C6: no protobuf, in the place of an answer. */
+TEST(bad_encodings)
+{
+	static const struct {
+		const char *bytes;
+		uint32_t len;
+	} bad[] = {
+		{ "\x0f", 1 },		 /* wire type 7 */
+		{ "\x12", 1 },		 /* no length */
+		{ "\x12\x05xy", 4 },	 /* longer than the rest */
+		{ "\x12\xff\xff\xff\xff\x0f", 6 },
+		{ "\x08", 1 },		 /* no number */
+		{ "\x00\x00", 2 },	 /* tag 0 */
+		{ "\x80\x80\x80\x80\x80\x80", 6 }, /* a tag without an end */
+		{ "\x0b\x0c", 2 },	 /* a group */
+		{ "\x0a\x02\x0b\x0c", 4 }, /* a status with a group in it */
+	};
+
+	need_root();
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct running run;
+
+		scripted_start(&run);
+		guest_frame(rig.agent, bad[i].len, run.out.stream, TTRPC_RESPONSE, 0, bad[i].bytes,
+			bad[i].len);
+		expect_lost("the answer to ReadStdout cannot be decoded");
+		running_done(&run);
+		rig_done(&rig);
+	}
+}
+
 enum lie {
 	LIE_LENGTH,
 	LIE_LENGTH_MAX,
