@@ -3,6 +3,7 @@
 
 #include "agent.pb-c.h"
 #include "agentd/agentd.h"
+#include "common/id.h"
 #include "common/log.h"
 #include "ipc/agentd.pb-c.h"
 #include "ipc/common.pb-c.h"
@@ -428,6 +429,11 @@ static int send_create_container(struct agentd *a, struct request *req,
 static int check_new_container(struct agentd *a, const Ipc__AgentdCreateContainer *m,
 	struct error *err)
 {
+	/* It goes into the guest and into our log: the frontend has checked it. */
+	if (!id_is_valid(m->id)) {
+		error_set(err, EPROTO, "the id of container %u is none", m->index);
+		return BROKEN;
+	}
 	if (*find_container(a, m->index) || process_exists(a, m->process)) {
 		error_set(err, EPROTO, "container %u or process %u exists", m->index, m->process);
 		return BROKEN;

@@ -97,6 +97,26 @@ static const struct hostile_target frontend = {
 
 HOSTILE_TESTS(frontend, frontend)
 
+/* A8: what no id of a container is. */
+TEST(ids_that_are_none)
+{
+	static const char *const bad[] = { "", ".", "..", "-x", "a/b", "a b", "a\n", "\xc3\xa9" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		const struct ipc_message *row =
+			ipc_channel_message(&ipc_frontend_agentd, AGENTD_CREATE_CONTAINER);
+		Ipc__AgentdCreateContainer m = IPC__AGENTD_CREATE_CONTAINER__INIT;
+		struct hostile_end end;
+
+		up_for_frontend(row, &end);
+		m.id = (char *)bad[i];
+		m.process = 1;
+		rig_ask(&rig, AGENTD_CREATE_CONTAINER, &m);
+		hostile_expect_lost(&end, "A8", "create_container", "id", true);
+		down(true);
+	}
+}
+
 TEST(frontend_deaf) { hostile_deaf(&frontend, AGENTD_START); }
 
 /* ---- mountd ---- */
