@@ -246,6 +246,17 @@ static size_t arrived(int fd, size_t got)
 	return got + (size_t)waiting;
 }
 
+/* However much has gone through it. */
+static void check_memory(void)
+{
+#if !defined(__SANITIZE_ADDRESS__) /* it keeps what is freed */
+	char text[64];
+
+	proc_status(rig.s.pid, "VmHWM", text, sizeof(text));
+	CHECK(atol(text) < 12 << 10);
+#endif
+}
+
 /*
  * Every byte, in order; the exit is not told before the last byte is in the
  * FIFO, though the guest says at once that the process has ended.
@@ -278,6 +289,7 @@ static void life(const struct guest_plan *plan, size_t bite, int pause_us)
 		;
 	CHECK_INT(got[0], plan->out);
 	CHECK_INT(got[1], plan->err);
+	check_memory();
 	rig_expect_reply(&rig, AGENTD_REMOVE, rig_remove(&rig, 0));
 	rig_expect_reply(&rig, AGENTD_REMOVE, rig_remove(&rig, 0));
 	close(out);
@@ -289,6 +301,12 @@ TEST(life)
 {
 	need_root();
 	life(&(struct guest_plan){ .out = 1 << 20, .err = 300001, .status = 3 }, 65536, 0);
+}
+
+TEST(life_of_16_mib)
+{
+	need_root();
+	life(&(struct guest_plan){ .out = 16 << 20 }, 65536, 0);
 }
 
 TEST(life_slow_reader)

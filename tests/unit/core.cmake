@@ -29,5 +29,7 @@ if(Python3_FOUND)
 	add_test(NAME unit/proto_recursion
 		COMMAND ${Python3_EXECUTABLE} ${unit}/common_proto_recursion.py ${CMAKE_SOURCE_DIR}
 			${CMAKE_CURRENT_BINARY_DIR})
-	set_tests_properties(unit/proto_recursion PROPERTIES LABELS unit)
+	add_test(NAME unit/attack_cases
+		COMMAND ${Python3_EXECUTABLE} ${unit}/attack_cases.py ${CMAKE_SOURCE_DIR})
+	set_tests_properties(unit/proto_recursion unit/attack_cases PROPERTIES LABELS unit)
 endif()
