@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -64,14 +65,24 @@ static void make_files(void)
 	files.in_write = own_open("in", O_WRONLY | O_NONBLOCK);
 	files.out = own_open("out", O_RDWR | O_NONBLOCK);
 	files.err = own_open("err", O_RDWR | O_NONBLOCK);
+	/* Soon full. */
+	fcntl(files.out, F_SETPIPE_SZ, 4096);
 }
 
+/* Whatever its flags are. */
 static void drain(int fd)
 {
 	char buf[4096];
+	int n;
 
-	while (read(fd, buf, sizeof(buf)) > 0)
-		;
+	while (ioctl(fd, FIONREAD, &n) == 0 && n > 0)
+		SIM_CHECK(read(fd, buf, sizeof(buf)) > 0);
+}
+
+/* As mountd has opened them: agentd must not be stopped by any. */
+static void make_blocking(int fd)
+{
+	SIM_CHECK(fcntl(fd, F_SETFL, 0) == 0);
 }
 
 static int mountd_fd(void *ctx, uint16_t type, size_t i)
@@ -152,7 +163,7 @@ static void read_calls(void)
 
 static void send_frame(enum ttrpc_type type, uint32_t stream, const void *data, size_t len)
 {
-	static uint8_t frame[TTRPC_HEADER_LEN + (1 << 17)];
+	static uint8_t frame[TTRPC_HEADER_LEN + (1 << 18)];
 	const struct ttrpc_header h = { .length = (uint32_t)len, .stream = stream,
 		.type = (uint8_t)type };
 
@@ -164,7 +175,7 @@ static void send_frame(enum ttrpc_type type, uint32_t stream, const void *data, 
 
 static void respond(uint32_t stream, const Ttrpc__Response *response)
 {
-	static uint8_t data[1 << 17];
+	static uint8_t data[1 << 18];
 
 	SIM_CHECK(ttrpc__response__get_packed_size(response) <= sizeof(data));
 	send_frame(TTRPC_RESPONSE, stream, data, ttrpc__response__pack(response, data));
@@ -202,15 +213,15 @@ static void guest_answers(void)
 }
 
 /* Of a guest that does what it should. */
-static void guest_answers_well(const struct guest_call *call, const uint8_t *output, size_t len)
+static void guest_answers_well(const struct guest_call *call, size_t output)
 {
 	Ttrpc__Response response = TTRPC__RESPONSE__INIT;
 	Grpc__ReadStreamResponse out = GRPC__READ_STREAM_RESPONSE__INIT;
 	Grpc__WriteStreamResponse in = GRPC__WRITE_STREAM_RESPONSE__INIT;
-	static uint8_t payload[1 << 17];
+	static uint8_t payload[(1 << 17) + 64], bytes[1 << 17];
 
-	out.data.data = (uint8_t *)output;
-	out.data.len = len;
+	out.data.data = bytes;
+	out.data.len = output;
 	in.len = (uint32_t)call->written;
 	response.payload.data = payload;
 	if (strncmp(call->method, "ReadStd", 7) == 0)
@@ -220,7 +231,7 @@ static void guest_answers_well(const struct guest_call *call, const uint8_t *out
 	respond(call->stream, &response);
 }
 
-static void guest_answers_all(const uint8_t *output, size_t len, bool waits_too)
+static void guest_answers_all(size_t output, bool waits_too)
 {
 	read_calls();
 	for (unsigned i = 0; i < run.n_calls;) {
@@ -228,7 +239,7 @@ static void guest_answers_all(const uint8_t *output, size_t len, bool waits_too)
 			i++;
 			continue;
 		}
-		guest_answers_well(&run.call[i], output, len);
+		guest_answers_well(&run.call[i], output);
 		drop_call(i);
 	}
 }
@@ -299,7 +310,7 @@ static void open_start(void)
 
 static void open_answer(void)
 {
-	guest_answers_all(NULL, 0, false);
+	guest_answers_all(0, false);
 }
 
 static void (*const opening[])(void) = {
@@ -309,7 +320,7 @@ static void (*const opening[])(void) = {
 
 /* ---- what happens next ---- */
 
-static void others(uint8_t what)
+static void others(unsigned what)
 {
 	struct peer_end *const ends[] = { &run.frontend, &run.mountd, &run.vmmd };
 
@@ -330,10 +341,11 @@ static void others(uint8_t what)
 	}
 }
 
-static void happen(uint8_t what)
+static void happen(unsigned what)
 {
 	static const int pauses[] = { 1, 500, 3000, 10000, 60000 };
 	const uint8_t *p;
+	uint16_t number;
 	size_t len;
 
 	switch (what) {
@@ -345,8 +357,8 @@ static void happen(uint8_t what)
 		guest_answers();
 		break;
 	case 2:
-		p = in_bytes(&run.in, UINT16_MAX, &len);
-		guest_answers_all(p, len, len % 2);
+		number = in_u16(&run.in);
+		guest_answers_all(2 * (size_t)number, number % 2);
 		break;
 	case 3:
 		p = in_bytes(&run.in, UINT16_MAX, &len);
@@ -382,6 +394,8 @@ static void end(void)
 
 static bool next(void *ctx)
 {
+	bool at_once;
+
 	(void)ctx;
 	if (run.ctl < 0)
 		return false;
@@ -392,7 +406,9 @@ static bool next(void *ctx)
 	else if (run.in.left == 0)
 		end();
 	else
-		happen((uint8_t)(in_u8(&run.in) % (run.guest_only ? 8U : 14U)));
+		do
+			happen(in_what(&run.in, run.guest_only ? 8 : 14, &at_once));
+		while (at_once);
 	return true;
 }
 
@@ -420,9 +436,13 @@ static void make_pair(int *ours, int *theirs)
 void agentd_fuzz(const uint8_t *data, size_t size, int guest_only)
 {
 	struct sim sim = { .next = next, .role = role, .closes_fds = true };
+	const int small = 4096;
 
 	if (files.config == 0)
 		make_files();
+	make_blocking(files.in);
+	make_blocking(files.out);
+	make_blocking(files.err);
 	run.in = (struct bytes){ data, size };
 	run.guest_only = guest_only;
 	run.opening = guest_only ? 0 : ARRAY_SIZE(opening);
@@ -435,6 +455,8 @@ void agentd_fuzz(const uint8_t *data, size_t size, int guest_only)
 	run.vmmd.fd_for = vmmd_fd;
 	run.ctl = sim_pair(SOCK_SEQPACKET, FD_CTL);
 	make_pair(&run.guest, &run.guest_theirs);
+	/* A guest that does not read is soon noticed. */
+	setsockopt(run.guest_theirs, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
 	make_pair(&run.console, &run.console_theirs);
 	sim_run(&sim);
 	drain(files.in);

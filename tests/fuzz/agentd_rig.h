@@ -4,7 +4,8 @@
  * where only the guest is and a container runs already.
  *
  *	u8 what	0: bytes from the guest's agent	1: its answer to a call (below)
- *		2: its right answers to all calls, u16 bytes of output
+ *		2: its right answers to all calls but waits (odd: to those too), u16
+ *		   half the bytes of output
  *		3: bytes of the console		4: time passes
  *		5: bytes into the container's stdin	6: its output is read
  *		7: the guest closes something	from 8 on, not of the guest:

@@ -4,11 +4,12 @@
  * to events.
  *
  *	u8 what	0: bytes of client u8		1: a request: u8 method, its message
- *		2: a right request: u8 method, u8 which container
+ *		2: a right request: u8 method (from 0xf0 on, once: MANY of it), u8 which container
  *		3: a client closes		4: it reads its answers
  *		5 to 9: a packet of netd, mountd, vmmd, agentd, persistd
  *		10: all of them answer everything, with success
- *		11: a control message		12: bytes for the events' connection
+ *		11: a control message		12: bytes for the events' connection;
+ *						    none: it refuses the event
  *		13: the right answer there	14: time passes		15: something closes
  */
 #include <errno.h>
@@ -28,8 +29,9 @@
 #include "tests/fuzz/lib/sim.h"
 #include "ttrpc.pb-c.h"
 
-#define CLIENTS 3
+#define CLIENTS 40 /* more than are served */
 #define PEERS	5
+#define MANY	250
 
 static struct {
 	struct bytes in;
@@ -40,6 +42,7 @@ static struct {
 	int client[CLIENTS];
 	uint32_t stream[CLIENTS]; /* of its last request */
 	struct peer_end peer[PEERS];
+	bool many; /* have been asked: once, for it takes long */
 	int ctl, events, events_next; /* next: for OPEN_EVENTS */
 	int events_next_theirs;
 	uint32_t events_stream;
@@ -131,6 +134,7 @@ static void right_request(uint8_t number, uint8_t which)
 	const ProtobufCMessage *msg = &other.base;
 	char bundle[32];
 	uint8_t data[256];
+	int times = 1;
 
 	create.id = kill_.id = close_.id = other.id = ids[which % ARRAY_SIZE(ids)];
 	snprintf(bundle, sizeof(bundle), "/run/containerd/%s", create.id);
@@ -146,13 +150,18 @@ static void right_request(uint8_t number, uint8_t which)
 		msg = &close_.base;
 	else if (strcmp(method->name, "Shutdown") == 0 && !(which & 0x80))
 		return; /* else half of all inputs end here */
-	request(0, method->name, data, protobuf_c_message_pack(msg, data));
+	if (number >= 0xf0 && !run.many) {
+		run.many = true;
+		times = MANY;
+	}
+	while (times-- > 0)
+		request(0, method->name, data, protobuf_c_message_pack(msg, data));
 }
 
 /* containerd's answer to the event that it has been sent. */
-static void acknowledge(void)
+static void answer_event(const Ttrpc__Response *response)
 {
-	uint8_t frame[8192];
+	uint8_t frame[8192], data[64];
 	struct ttrpc_header h;
 	ssize_t n = run.events < 0 ? 0 : recv(run.events, frame, sizeof(frame), MSG_DONTWAIT);
 
@@ -161,8 +170,26 @@ static void acknowledge(void)
 	h = ttrpc_header_read(frame);
 	SIM_CHECK(h.type == TTRPC_REQUEST && h.stream % 2 == 1);
 	h.type = TTRPC_RESPONSE;
-	h.length = 0;
-	send_frame(run.events, &h, "");
+	h.length = (uint32_t)ttrpc__response__pack(response, data);
+	send_frame(run.events, &h, data);
+}
+
+static void acknowledge(void)
+{
+	const Ttrpc__Response response = TTRPC__RESPONSE__INIT;
+
+	answer_event(&response);
+}
+
+static void refuse(void)
+{
+	Ttrpc__Response response = TTRPC__RESPONSE__INIT;
+	Ttrpc__Status status = TTRPC__STATUS__INIT;
+
+	status.code = TTRPC_UNAVAILABLE;
+	status.message = (char[]){ "not now" };
+	response.status = &status;
+	answer_event(&response);
 }
 
 /* OPEN_EVENTS is answered with a connection. */
@@ -195,7 +222,7 @@ static void close_one(uint8_t which)
 		sim_close(&run.ctl);
 }
 
-static void happen(uint8_t what)
+static void happen(unsigned what)
 {
 	static const int pauses[] = { 1, 300, 2000, 10000, 60000 };
 	uint8_t number;
@@ -232,7 +259,10 @@ static void happen(uint8_t what)
 		break;
 	case 12:
 		p = in_bytes(&run.in, UINT16_MAX, &len);
-		say(run.events, p, len);
+		if (len > 0)
+			say(run.events, p, len);
+		else
+			refuse();
 		break;
 	case 13:
 		acknowledge();
@@ -250,6 +280,8 @@ static void happen(uint8_t what)
 
 static bool next(void *ctx)
 {
+	bool at_once;
+
 	(void)ctx;
 	if (run.ctl < 0)
 		return false;
@@ -259,7 +291,9 @@ static bool next(void *ctx)
 			peer_read(&run.peer[i]);
 		sim_close(&run.ctl);
 	} else {
-		happen(in_u8(&run.in) % 16);
+		do
+			happen(in_what(&run.in, 16, &at_once));
+		while (at_once);
 	}
 	return true;
 }
@@ -347,6 +381,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	run.ctl = sim_pair(SOCK_SEQPACKET, FD_CTL);
 	run.events = sim_pair(SOCK_STREAM, FRONTEND_FD_EVENTS);
 	run.events_next_theirs = -1;
+	run.many = false;
 	sim_run(&sim);
 	return 0;
 }

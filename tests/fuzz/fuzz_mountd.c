@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "ipc/fds.h"
@@ -27,6 +28,7 @@ static struct run {
 	struct peer_end frontend, slot, agentd, vmmd;
 	struct mountd mountd;
 	int bundle; /* the first one, a directory */
+	int events; /* containerd's socket for events */
 	int cwd;
 } run;
 
@@ -69,12 +71,16 @@ static int open_one(const struct prefixes *prefixes, const char *path, struct er
 int rootfs_make(const struct rootfs_place *place, const struct rootfs_plan *plan,
 	const struct spec *spec, struct error *err)
 {
+	char name[LAYER_NAME_MAX];
 	int r = 0;
 
 	SIM_CHECK(plan->n_layers <= LAYERS_MAX && plan->n_flags <= OVERLAY_FLAGS_MAX);
 	SIM_CHECK(spec->root_path && spec->root_path[0]);
-	for (unsigned i = 0; r == 0 && i < plan->n_layers; i++)
+	for (unsigned i = 0; r == 0 && i < plan->n_layers; i++) {
+		layer_name(i, name);
+		SIM_CHECK(memchr(name, '\0', sizeof(name)));
 		r = open_one(place->prefixes, plan->layers[i], err);
+	}
 	if (r == 0 && plan->upper)
 		r = open_one(place->prefixes, plan->upper, err);
 	if (r == 0 && plan->work)
@@ -147,6 +153,19 @@ static void make_files(void)
 	own_mkdir("private");
 }
 
+static const char *listen_in_dir(int *ret_fd)
+{
+	static struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/events", own_dir());
+	SIM_CHECK(bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0);
+	SIM_CHECK(listen(fd, 4096) == 0);
+	*ret_fd = fcntl(fd, F_DUPFD_CLOEXEC, SIM_FD_OURS + 100);
+	close(fd);
+	return addr.sun_path;
+}
+
 static void prepare(void)
 {
 	struct mountd *m = &run.mountd;
@@ -161,23 +180,15 @@ static void prepare(void)
 	m->rootfs = (struct prefixes){ "rootfs_prefix", 2,
 		{ { "/allowed", own_open("allowed", O_PATH | O_DIRECTORY) }, { "/away", -1 } } };
 	m->stdio = m->rootfs;
+	m->events = listen_in_dir(&run.events);
 	m->proc = fcntl(open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC), F_DUPFD_CLOEXEC,
 		SIM_FD_OURS + 100);
 	run.cwd = fcntl(open(".", O_PATH | O_CLOEXEC), F_DUPFD_CLOEXEC, SIM_FD_OURS + 100);
 }
 
-static bool next(void *ctx)
+static void happen(unsigned what)
 {
-	(void)ctx;
-	if (run.frontend.fd < 0)
-		return false;
-	if (run.in.left == 0) {
-		peer_read(&run.agentd);
-		peer_close(&run.slot);
-		peer_close(&run.frontend);
-		return true;
-	}
-	switch (in_u8(&run.in) % 4) {
+	switch (what) {
 	case 1:
 		peer_send(&run.slot, &run.in);
 		break;
@@ -187,6 +198,24 @@ static bool next(void *ctx)
 	default:
 		peer_send(&run.frontend, &run.in);
 	}
+}
+
+static bool next(void *ctx)
+{
+	bool at_once;
+
+	(void)ctx;
+	if (run.frontend.fd < 0)
+		return false;
+	if (run.in.left == 0) {
+		peer_read(&run.agentd);
+		peer_close(&run.slot);
+		peer_close(&run.frontend);
+		return true;
+	}
+	do
+		happen(in_what(&run.in, 4, &at_once));
+	while (at_once);
 	return true;
 }
 
@@ -223,6 +252,7 @@ static void fds_came(void *ctx, const struct ipc_header *hdr, const uint8_t *pay
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static bool prepared;
+	int fd;
 	struct sim sim = { .next = next, .role = role, .closes_fds = true };
 
 	if (!prepared)
@@ -237,6 +267,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	run.agentd.fds_came = fds_came;
 	sim_theirs(fcntl(run.bundle, F_DUPFD_CLOEXEC, 0), MOUNTD_FD_BUNDLE);
 	sim_run(&sim);
+	while ((fd = accept4(run.events, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+		close(fd);
 	/* virtiofsd's socket was bound in another directory; corpora have relative names. */
 	SIM_CHECK(fchdir(run.cwd) == 0);
 	return 0;

@@ -111,20 +111,13 @@ static void end(void)
 	sim_close(&run.ctl);
 }
 
-static bool next(void *ctx)
+static void happen(unsigned what)
 {
 	static const int pauses[] = { 1, 100, 1000, 5000, 10000 };
 	const uint8_t *p;
 	size_t len;
 
-	(void)ctx;
-	if (run.frontend.fd < 0)
-		return false;
-	if (run.in.left == 0) {
-		end();
-		return true;
-	}
-	switch (in_u8(&run.in) % 10) {
+	switch (what) {
 	case 0:
 		peer_send(&run.frontend, &run.in);
 		break;
@@ -159,6 +152,22 @@ static bool next(void *ctx)
 	default:
 		close_one(in_u8(&run.in));
 	}
+}
+
+static bool next(void *ctx)
+{
+	bool at_once;
+
+	(void)ctx;
+	if (run.frontend.fd < 0)
+		return false;
+	if (run.in.left == 0) {
+		end();
+		return true;
+	}
+	do
+		happen(in_what(&run.in, 10, &at_once));
+	while (at_once);
 	return true;
 }
 

@@ -1,6 +1,7 @@
 /* The fuzzer's bytes, taken from the front. Behind the end come zeros, so that no harness has to ask. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -27,6 +28,18 @@ static inline uint16_t in_u16(struct bytes *in)
 	uint16_t low = in_u8(in);
 
 	return (uint16_t)(low | in_u8(in) << 8);
+}
+
+/*
+ * What happens next, one of n things. *ret_at_once: the role does not get to see it before what
+ * follows has happened too (bit 7).
+ */
+static inline unsigned in_what(struct bytes *in, unsigned n, bool *ret_at_once)
+{
+	uint8_t what = in_u8(in);
+
+	*ret_at_once = what & 0x80 && in->left > 0;
+	return (what & 0x7f) % n;
 }
 
 /* At most max bytes: a length of two bytes, then what is there of them. */

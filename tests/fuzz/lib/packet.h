@@ -42,7 +42,7 @@ struct peer_end {
 	struct {
 		uint16_t type;
 		uint32_t seq;
-	} asked[ASKED_MAX]; /* by the role, unanswered */
+	} asked[ASKED_MAX]; /* by the role, unanswered; the first ones */
 	unsigned n_asked;
 	/* What to send for the i-th fd of a row; NULL or -1: any of that kind. Borrowed. */
 	int (*fd_for)(void *ctx, uint16_t type, size_t i);
@@ -67,5 +67,8 @@ void peer_tell(struct peer_end *p, uint16_t type, const ProtobufCMessage *msg);
 void peer_read(struct peer_end *p);
 void peer_answer_all(struct peer_end *p);
 
-/* A packet of the input on a control channel: u8 type (bit 7: raw bytes follow), role, status, text. */
+/*
+ * A packet of the input on a control channel: u8 type (bit 7: raw bytes follow), u8 role (bit 7: a
+ * text without an end), u16 status, text.
+ */
 void ctl_say(int fd, struct bytes *in);
