@@ -28,7 +28,8 @@ struct config {
 	char kernel[CONFIG_PATH_MAX];
 	char initrd[CONFIG_PATH_MAX];
 	char cmdline[2048];
-	char accel[8]; /* as QEMU names it; "auto" in the file is resolved by config_resolve() */
+	char accel[8];	    /* as QEMU names it; "auto" in the file is resolved by config_resolve() */
+	char accel_why[96]; /* why "auto" is not KVM; else "" */
 	uint64_t vcpus;
 	uint64_t memory_mib;
 	uint64_t hello_timeout_ms;

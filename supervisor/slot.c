@@ -56,6 +56,13 @@ static int place_fds(struct job *job, int *ret_channel, struct error *err)
 	return 0;
 }
 
+static const char *policy_of(const struct slot_options *o)
+{
+	if (o->kind == SLOT_VIRTIOFSD)
+		return "virtiofsd";
+	return slot_has_kvm(o) ? "qemu_kvm" : "qemu_tcg";
+}
+
 /* Becomes the program. Returns only on failure. */
 static int run(const struct slot_options *options, struct job *job, int *ret_channel,
 	struct error *err)
@@ -73,7 +80,7 @@ static int run(const struct slot_options *options, struct job *job, int *ret_cha
 	if (r == 0)
 		r = place_fds(job, ret_channel, err);
 	if (r == 0)
-		r = filter_load(options->kind == SLOT_QEMU ? "qemu" : "virtiofsd", err);
+		r = filter_load(policy_of(options), err);
 	if (r < 0)
 		return r;
 	execveat(SLOT_EXEC_FD, "", argv, envp, AT_EMPTY_PATH);

@@ -8,7 +8,9 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/types.h>
 
 #include "common/error.h"
@@ -35,6 +37,12 @@ struct slot_options {
 	/* virtiofsd */
 	const char *share; /* path of the share in mountd's mount namespace */
 };
+
+/* For a QEMU whose options have been checked. */
+static inline bool slot_has_kvm(const struct slot_options *o)
+{
+	return strcmp(o->accel, "kvm") == 0;
+}
 
 /*
  * Namespaces (through SLOT_FD_NS), root, identity, limits, no_new_privs: all

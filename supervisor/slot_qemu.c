@@ -292,7 +292,7 @@ int slot_isolate_qemu(const struct slot_options *o, struct error *err)
 
 	if (r < 0)
 		return error_wrap(err, "QEMU's slot");
-	root.kvm = strcmp(o->accel, "kvm") == 0;
+	root.kvm = slot_has_kvm(o);
 	r = root_collect(&root, err);
 	if (r == 0)
 		r = leave_host(err);

@@ -241,6 +241,7 @@ static void supervisor_words(const struct launch *l, uint64_t t0, struct words *
 	words_say(w, "initrd=%s", c->initrd);
 	words_say(w, "cmdline=%s", c->cmdline);
 	words_say(w, "accel=%s", c->accel);
+	words_say(w, "accel_why=%s", c->accel_why);
 	if (l->events)
 		words_say(w, "events=%s", l->events);
 	say_number(w, "uid_base", sandbox_uid_base(&l->sandbox, c));

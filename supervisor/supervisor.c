@@ -319,6 +319,7 @@ static const struct option *option_table(struct supervisor_options *o)
 		{ "initrd", OPTION_TEXT, &o->initrd, false },
 		{ "cmdline", OPTION_TEXT, &o->cmdline, false },
 		{ "accel", OPTION_TEXT, &o->accel, false },
+		{ "accel_why", OPTION_TEXT, &o->accel_why, false },
 		{ "events", OPTION_TEXT, &o->events, true },
 		{ "uid_base", OPTION_NUMBER, &o->uid_base, false },
 		{ "vcpus", OPTION_NUMBER, &o->vcpus, false },
@@ -458,6 +459,8 @@ static void lock(struct supervisor *s)
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	us = (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 	log_info("phase=lock t_us=%llu", (unsigned long long)(us - s->options.t0_us));
+	log_info("accel=%s%s%s", s->options.accel, *s->options.accel_why ? ": " : "",
+		s->options.accel_why);
 	s->phase = PHASE_LOCKED;
 	for (size_t i = 0; i < ROLE_COUNT; i++)
 		if (s->tree.child[i].ctl >= 0 && tell(s, (enum role)i, CTL_LOCK, (enum role)i, 0) < 0)

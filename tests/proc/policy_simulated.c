@@ -6,7 +6,12 @@
  * seccomp-profiles/README.md must say how many calls that are.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/audit.h>
+#include <linux/if_tun.h>
+#include <linux/kvm.h>
+#include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 
 #include "common/filter.h"
@@ -157,6 +162,29 @@ TEST(abort_and_fault_end_as_what_they_are)
 	}
 }
 
+#ifndef __SANITIZE_ADDRESS__
+TEST(kvm_is_for_kvm_alone)
+{
+	/* As QEMU makes it from an int: the upper half is all sign. */
+	const uint64_t cpuid = (uint64_t)(int)KVM_GET_SUPPORTED_CPUID;
+	const uint64_t cwd = (uint64_t)AT_FDCWD;
+
+	load("qemu_tcg");
+	CHECK_INT(answer_to(SYS_ioctl, 9, KVM_RUN, 0), KILL);
+	CHECK_INT(answer_to(SYS_ioctl, 9, cpuid, 0), KILL);
+	CHECK_INT(answer_to(SYS_openat, cwd, 0, O_RDWR), SECCOMP_RET_ERRNO | ENOENT);
+	load("qemu_kvm");
+	CHECK_INT(answer_to(SYS_ioctl, 9, KVM_RUN, 0), SECCOMP_RET_ALLOW);
+	CHECK(cpuid >> 32);
+	CHECK_INT(answer_to(SYS_ioctl, 9, cpuid, 0), SECCOMP_RET_ALLOW);
+	CHECK_INT(answer_to(SYS_openat, cwd, 0, O_RDWR), SECCOMP_RET_ALLOW);
+	CHECK_INT(answer_to(SYS_openat, cwd, 0, O_RDWR | O_CREAT), KILL);
+	CHECK_INT(answer_to(SYS_ioctl, 9, KVM_CREATE_DEVICE, 0), KILL);
+	CHECK_INT(answer_to(SYS_ioctl, 9, TUNSETIFF, 0), KILL);
+	CHECK_INT(answer_to(SYS_tgkill, 1, 1, SIGKILL), KILL);
+}
+#endif
+
 static int ignore(void *ctx, const struct policy_rule *rule, struct error *err)
 {
 	(void)ctx;
@@ -243,7 +271,7 @@ static bool row_of(const char *name, struct counts *ret, unsigned *ret_goal)
 /* Parts of others have no row. */
 static bool is_part(const char *name)
 {
-	static const char *const parts[] = { "libc", "common", "fds", "sanitizer" };
+	static const char *const parts[] = { "libc", "common", "fds", "qemu", "sanitizer" };
 
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
 		if (strcmp(parts[i], name) == 0)

@@ -573,8 +573,6 @@ TEST (vmmd_options) {
 	static const struct {
 		const char *args[6], *sentence;
 	} cases[] = {
-		{ { "uid=71002", "accel=kvm", "append=x", "qemu=q" },
-			"accel=kvm: the filter for QEMU has no KVM requests yet; use accel=tcg" },
 		{ { "uid=71002", "accel=hvf", "append=x", "qemu=q" },
 			"accel 'hvf' is not one of: tcg, kvm" },
 		{ { "uid=0", "accel=tcg", "append=x", "qemu=q" }, "uid=0 is not for vmmd" },

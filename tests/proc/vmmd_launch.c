@@ -1,6 +1,10 @@
 /* bulkhead-vmmd, bulkhead-slot and the real QEMU under TCG, from LAUNCH to the end. */
 #include <dirent.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <grp.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -439,5 +443,67 @@ TEST (kvm_gets_its_node) {
 	CHECK(S_ISCHR(st.st_mode));
 	CHECK_INT(st.st_uid, RIG_UID_QEMU);
 	CHECK_INT(st.st_mode & 07777, 0600);
+	rig_done(&rig);
+}
+
+static unsigned opened, visited;
+
+static int try_to_write(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	int fd = type == FTW_F
+		? open(path, O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC)
+		: -1;
+
+	(void)st;
+	(void)at;
+	visited++;
+	if (fd < 0)
+		return 0;
+	close(fd);
+	if (strcmp(path, "/dev/kvm") != 0)
+		fprintf(stderr, "%s can be written\n", path);
+	opened++;
+	return 0;
+}
+
+/* As QEMU's uid in QEMU's root. */
+static _Noreturn void look_around(int mnt, bool has_kvm)
+{
+	static const char *const places[] = { "/new", "/dev/new", "/usr/new", "/etc/new" };
+
+	CHECK_INT(setns(mnt, CLONE_NEWNS), 0);
+	CHECK_INT(setgroups(0, NULL), 0);
+	CHECK_INT(setresgid(RIG_UID_QEMU, RIG_UID_QEMU, RIG_UID_QEMU), 0);
+	CHECK_INT(setresuid(RIG_UID_QEMU, RIG_UID_QEMU, RIG_UID_QEMU), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++)
+		CHECK(open(places[i], O_RDWR | O_CREAT | O_CLOEXEC, 0600) < 0);
+	CHECK_INT(nftw("/", try_to_write, 32, FTW_PHYS), 0);
+	CHECK(visited > 100);
+	CHECK_INT(opened, has_kvm);
+	_exit(0);
+}
+
+/* qemu_kvm.policy lets QEMU open for writing whatever has a name. */
+TEST (nothing_but_kvm_can_be_written) {
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), mnt;
+	struct rig rig;
+	char path[64];
+	int status;
+	pid_t pid;
+
+	need_root();
+	rig_init(&rig);
+	rig_start_slot(&rig, &(struct rig_slot){ QEMU, "/etc/hostname", "/etc/hostname", "kvm" });
+	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", rig.slot);
+	mnt = open(path, O_RDONLY | O_CLOEXEC);
+	CHECK(mnt >= 0);
+	pid = fork();
+	if (pid == 0)
+		look_around(mnt, kvm >= 0);
+	CHECK_INT(waitpid(pid, &status, 0), pid);
+	CHECK_INT(status, 0);
+	close(mnt);
+	if (kvm >= 0)
+		close(kvm);
 	rig_done(&rig);
 }
