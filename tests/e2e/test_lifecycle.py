@@ -25,7 +25,7 @@ def a_container_killed_from_outside_is_137(ctx):
     child = c.popen(image.BUSYBOX, cid, "sh", "-c", "echo ready; exec sleep 1000", options=("--rm",))
     check_equal(child.stdout.readline(), b"ready\n")
     c.task_kill(cid)
-    child.communicate(timeout=30)
+    child.communicate(timeout=30 * proc.patience)
     check_equal(child.returncode, 137, "ctr run ends with the container's status")
 
 
@@ -68,7 +68,7 @@ def sigterm_reaches_the_process(ctx):
                     "trap 'exit 9' TERM; echo ready; while :; do sleep 0.1; done", options=("--rm",))
     check_equal(child.stdout.readline(), b"ready\n")
     c.task_kill(cid, "SIGTERM")
-    _, err = child.communicate(timeout=30)
+    _, err = child.communicate(timeout=30 * proc.patience)
     check_equal(child.returncode, 9, err)
 
 

@@ -32,7 +32,7 @@ def running_processes_hold_what_the_page_says(ctx):
     c, cid = ctx.containerd, ctx.new_id()
     pid = c.run_detached(image.BUSYBOX, cid, "sleep", "1000")
     s = golden.Sandbox(proc.Sandbox(pid))
-    rows = golden.tables()
+    rows = golden.tables(ctx.accel)
     check("netd" not in s.pids, "netd has exited before the guest runs")
     bad = differences(s, rows, skip=("netd",))
     check_equal(set(s.pids) - set(rows), set(), "processes that the page does not know")

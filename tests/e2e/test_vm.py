@@ -56,7 +56,7 @@ def killing_qemu_ends_the_task_with_137(ctx):
     check_equal(child.stdout.readline(), b"ready\n")
     sandbox = Sandbox(c.task_pid(cid))
     os.kill(sandbox.roles()["qemu"], signal.SIGKILL)
-    _, err = child.communicate(timeout=20)
+    _, err = child.communicate(timeout=20 * proc.patience)
     check_equal(child.returncode, 137, err.decode())
     c.remove(cid)
 
@@ -80,7 +80,7 @@ def stopping_qemu_freezes_the_output(ctx):
     os.kill(qemu, signal.SIGCONT)
     proc.wait_until(lambda: lines(0.1), 20, "output goes on")
     c.task_kill(cid)
-    child.communicate(timeout=20)
+    child.communicate(timeout=20 * proc.patience)
     c.remove(cid)
 
 

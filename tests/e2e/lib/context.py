@@ -2,7 +2,7 @@
 
 import os
 
-from . import image, jobs, lab, stage
+from . import image, jobs, lab, proc, stage
 from .containerd import Containerd
 
 FIFO_DIR = "/run/containerd/fifo"
@@ -27,7 +27,8 @@ class Context:
         """What the tests change from the defaults, and why."""
         work = lab.work_dir()
         return {
-            "accel": self.accel,  # tcg: the same everywhere, whatever /dev/kvm says
+            "accel": self.accel,
+            "hello_timeout_ms": min(60000 * proc.patience, 600000),
             "uid_base": 2000000000 + jobs.number() * 1000000,  # limits count by uid, on the whole machine
             "rootfs_prefix": [work],
             "stdio_prefix": [FIFO_DIR, "/run/containerd", work],

@@ -8,10 +8,14 @@ from . import look, proc
 
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../seccomp-profiles/README.md")
 SETS = ("CapInh", "CapBnd", "CapAmb")
+QEMU_ROOT = ["/usr", "/etc/ld.so.cache", "/kernel", "/initrd"]
 
 
-def tables(path=PAGE):
-    """{process: {column: text}} of all tables whose first column is `process`."""
+def tables(accel="tcg", path=PAGE):
+    """{process: {column: text}} of all tables whose first column is `process`.
+
+    A row `NAME (ACCEL)` replaces that of NAME where the guest's CPUs are of that kind.
+    """
     rows, header = {}, None
     for line in open(path):
         cells = [c.strip() for c in line.strip().strip("|").split("|")] if line.startswith("|") else None
@@ -21,6 +25,11 @@ def tables(path=PAGE):
             header = cells
         elif header and not set(cells[0]) <= {"-"}:
             rows.setdefault(cells[0], {}).update(zip(header[1:], cells[1:]))
+    for name in [n for n in rows if n.endswith(")")]:
+        process, kind = name[:-1].split(" (")
+        special = rows.pop(name)
+        if kind == accel:
+            rows[process].update(special)
     return rows
 
 
@@ -48,7 +57,8 @@ def fd_kind(pid, fd, known):
     if link.startswith("socket:["):
         return known.get(link[8:-1], "socket of another namespace")
     if link.startswith("anon_inode:"):
-        return {"[eventpoll]": "epoll"}.get(link[11:], link[11:].strip("[]"))
+        # A virtual CPU's has its number in it.
+        return {"[eventpoll]": "epoll"}.get(link[11:], link[11:].strip("[]").split(":")[0])
     if link.startswith("/memfd:"):
         return "memfd"
     if link.startswith("pipe:["):
@@ -57,6 +67,8 @@ def fd_kind(pid, fd, known):
     mode, device = os.stat(path).st_mode, os.stat(path).st_rdev
     if stat.S_ISCHR(mode) and device == os.makedev(1, 3):
         return "null"
+    if stat.S_ISCHR(mode) and device == os.makedev(10, 232):
+        return "kvm"
     if stat.S_ISFIFO(mode):
         return "fifo"
     if stat.S_ISDIR(mode):
@@ -116,8 +128,9 @@ def root_text(pid):
     inner = sorted(p for p in points if p != "/")
     if all(re.match(r"/c\d+/rootfs$", p) for p in inner):
         return "the share"
-    if inner == sorted(["/usr", "/etc/ld.so.cache", "/kernel", "/initrd"]):
-        return "/usr, /etc/ld.so.cache, /kernel, /initrd"
+    for qemu in (QEMU_ROOT, QEMU_ROOT + ["/dev"]):
+        if inner == sorted(qemu):
+            return ", ".join(qemu)
     if os.path.samestat(os.stat(f"/proc/{pid}/root/"), os.stat("/")):
         return "host"
     return ", ".join(inner)

@@ -145,7 +145,7 @@ def assert_none(before, settle=5.0):
     bundles and unmount, the kernel takes network namespaces down by a worker), so a first
     look may be too early; what is still there after `settle` seconds has leaked.
     """
-    end = time.monotonic() + settle
+    end = time.monotonic() + settle * proc.patience
     while True:
         left = Snapshot().new_since(before)
         if not left:

@@ -8,6 +8,10 @@ import time
 CLK_TCK = os.sysconf("SC_CLK_TCK")
 
 
+# On a machine that is emulated every deadline is so many times longer; see `run --patience`.
+patience = 1
+
+
 class Result:
     def __init__(self, argv, code, out, err, seconds):
         self.argv, self.code, self.out, self.err, self.seconds = argv, code, out, err, seconds
@@ -35,12 +39,12 @@ def run(argv, deadline=60, env=None, cwd=None, stdin=b"", check=False):
     child = subprocess.Popen(argv, env=env, cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                              stderr=subprocess.PIPE, start_new_session=True)
     try:
-        out, err = child.communicate(stdin, timeout=deadline)
+        out, err = child.communicate(stdin, timeout=deadline * patience)
     except subprocess.TimeoutExpired:
         os.killpg(child.pid, signal.SIGKILL)
         out, err = child.communicate()
         result = Result(argv, None, out, err, time.monotonic() - began)
-        raise Deadline(f"deadline of {deadline} s passed: {result}") from None
+        raise Deadline(f"deadline of {deadline * patience} s passed: {result}") from None
     result = Result(argv, child.returncode, out, err, time.monotonic() - began)
     if check and result.code != 0:
         raise AssertionError(str(result))
@@ -49,6 +53,7 @@ def run(argv, deadline=60, env=None, cwd=None, stdin=b"", check=False):
 
 def wait_until(condition, seconds, what, poll=0.01):
     """Polls until condition() is true and returns its value."""
+    seconds *= patience
     end = time.monotonic() + seconds
     while True:
         value = condition()

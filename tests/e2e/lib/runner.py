@@ -75,7 +75,7 @@ def _sweep(baseline):
 
 def _run_one(function, ctx):
     before = leaks.Snapshot() if function.leaks else None
-    signal.alarm(function.deadline)
+    signal.alarm(function.deadline * proc.patience)
     try:
         function(ctx)
         if before:
@@ -113,7 +113,7 @@ def main(ctx, patterns):
             mark = "FAIL"
             if isinstance(e, TestDeadline):
                 where = "".join(traceback.format_tb(e.__traceback__)[-3:])
-                detail = f"deadline of {function.deadline} s passed at\n{where}"
+                detail = f"deadline of {function.deadline * proc.patience} s passed at\n{where}"
             elif isinstance(e, (AssertionError, proc.Deadline)):
                 line = traceback.extract_tb(e.__traceback__)
                 at = next((f for f in reversed(line) if "/test_" in f.filename), line[-1])

@@ -3,6 +3,8 @@
 import socket
 import struct
 
+from . import proc
+
 MAX_FRAME = 4 << 20
 TASK = "containerd.task.v2.Task"
 
@@ -97,7 +99,7 @@ class Client:
     def __init__(self, address, deadline=10):
         path = address[len("unix://"):] if address.startswith("unix://") else address
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(deadline)
+        self.sock.settimeout(deadline * proc.patience)
         self.sock.connect(path)
         self.stream = 1
 
@@ -134,8 +136,8 @@ class Client:
         return stream, first(message, 2, b"")
 
     def call(self, method, payload=b"", service=TASK, deadline=60):
-        self.sock.settimeout(deadline)
-        stream = self.send(service, method, payload, deadline)
+        self.sock.settimeout(deadline * proc.patience)
+        stream = self.send(service, method, payload, deadline * proc.patience)
         try:
             answered, reply = self.receive()
         except (ConnectionError, BrokenPipeError) as e:
