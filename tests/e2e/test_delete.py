@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import threading
 
 from lib import proc
@@ -145,4 +146,14 @@ def a_sandbox_without_a_container_is_deleted(ctx):
     """containerd may be gone right after `start`."""
     with HandMade(ctx.containerd, ctx.new_id()) as hand:
         hand.start()
+        deleted(hand)
+
+
+@test(vm=True)
+def the_socket_is_for_root_alone(ctx):
+    with HandMade(ctx.containerd, ctx.new_id()) as hand:
+        path = hand.start().removeprefix("unix://")
+        for what, mode in ((path, "srw-------"), (os.path.dirname(path), "drwx--x--x")):
+            s = os.stat(what)
+            check_equal((s.st_uid, stat.filemode(s.st_mode)), (0, mode), what)
         deleted(hand)
