@@ -132,7 +132,7 @@ static void spawn(struct rig *rig, int log)
 {
 	char libexec[128], dir[128], uid_base[64];
 	const char *const args[] = { "id=c1", "namespace=n", "bundle=/b", dir, libexec, "qemu=/q",
-		"virtiofsd=/v", "kernel=/k", "initrd=/i", "cmdline=c", "accel=tcg", uid_base,
+		"virtiofsd=/v", "kernel=/k", "initrd=/i", "cmdline=c", "accel=tcg", "accel_why=", uid_base,
 		"vcpus=1", "memory_mib=64", "hello_timeout_ms=1000", "vm_oom_score_adj=1000",
 		"t0_us=0", NULL };
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -491,7 +491,7 @@ TEST(a_role_that_dies_before_it_is_ready_too)
 	rig_start(&rig);
 	CHECK_INT(kill(rig.role[ROLE_VMMD].pid, SIGKILL), 0);
 	fd_close(&rig.role[ROLE_VMMD].ctl);
-	only_the_frontend_is_left(&rig, ROLE_VMMD, "it ended with status 137 before it was ready");
+	only_the_frontend_is_left(&rig, ROLE_VMMD, "it was killed by signal 9 (KILL) before it was ready");
 	ended(&rig, 0, "vmmd could not start");
 	rig_done(&rig);
 }

@@ -181,13 +181,6 @@ int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const si
 		timeout ? (int)(timeout->tv_sec * 1000 + timeout->tv_nsec / 1000000) : -1);
 }
 
-/* common/fdio.c's */
-int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
-{
-	(void)mask;
-	return poll(fds, n, timeout ? (int)(timeout->tv_sec * 1000 + timeout->tv_nsec / 1000000) : -1);
-}
-
 struct epoll_args {
 	int fd, max;
 	struct epoll_event *events;
