@@ -13,7 +13,7 @@
  *	list=yes		and one for each call that could be made to fail
  *	process=NAME		where to make one fail; "any": in each process of ours
  *	fail=KIND N		its N-th call of that kind
- *	every=N			instead: each N-th
+ *	every=N			instead: one in N, scattered
  */
 #include "tests/faults/tracer.h"
 
