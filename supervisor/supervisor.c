@@ -187,7 +187,13 @@ static void reap(struct supervisor *s)
 
 	while (read(s->signals, &drop, sizeof(drop)) > 0)
 		;
-	while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG) == 0 && info.si_pid != 0) {
+	for (;;) {
+		int r = waitid(P_ALL, 0, &info, WEXITED | WNOHANG);
+
+		if (r < 0 && errno == EINTR)
+			continue; /* no other signal may come for who has ended */
+		if (r < 0 || info.si_pid == 0)
+			return;
 		int status = info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
 
 		for (size_t i = 0; i < ROLE_COUNT; i++)
