@@ -277,6 +277,20 @@ static const char *names(const struct hostile_target *t, const struct ipc_messag
 	return names_buf;
 }
 
+/* Of one question, one answer at most. */
+static void check_answers(const struct hostile_target *t, int fd)
+{
+	static struct ipc_packet answer;
+	unsigned n = 0;
+
+	while (channel_recv(fd, t->channel, MSG_DONTWAIT, &answer, NULL) == 1) {
+		ipc_packet_done(&answer);
+		n++;
+	}
+	if (n > 1)
+		FAIL("%u answers", n);
+}
+
 static void conclude(const struct hostile_target *t, const struct ipc_message *row,
 	const struct hostile_end *end, const char *why, bool quiet)
 {
@@ -287,6 +301,8 @@ static void conclude(const struct hostile_target *t, const struct ipc_message *r
 		return;
 	}
 	hostile_expect_lost(end, NULL, names(t, row), why, quiet);
+	if (t->asker)
+		check_answers(t, end->fd);
 	if (t->after)
 		t->after(row);
 	t->down(true);
