@@ -1,4 +1,4 @@
-/* agentd with a frontend, a mountd or a vmmd that has been taken over. The guest: test_agentd.c */
+/* agentd with a frontend, a mountd or a vmmd that has been taken over. The guest: agentd_lies.c */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
