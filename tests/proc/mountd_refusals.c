@@ -1,0 +1,309 @@
+/* The real bulkhead-mountd: what it must refuse, who swaps names under it, and who never answers. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/proc/mountd_world.h"
+
+/* ----------------------------------------------------------------------- refusals */
+
+TEST(refused_roots)
+{
+	static const char *const none[] = { NULL };
+	static const struct {
+		const char *type, *source, *option;
+		int code;
+		const char *says;
+	} cases[] = {
+		{ "bind", "/mnt/secret", "rw", EPERM, "source '/mnt/secret' is beneath none of" },
+		{ "bind", "/mnt/snap/../secret", "rw", EINVAL, "without '.', '..' and '//'" },
+		{ "bind", "mnt/snap/1", "rw", EINVAL, "is not an absolute path" },
+		{ "bind", "/mnt/snap", "rw", EPERM, "beneath none of" },
+		{ "bind", "/mnt/snapshot", "rw", EPERM, "beneath none of" },
+		{ "bind", "/mnt/share/c0", "rw", EPERM, "beneath none of" },
+		{ "bind", "/mnt/none/x", "rw", ENOENT,
+			"did not exist when the sandbox was started" },
+		{ "bind", "/mnt/snap/9", "rw", ENOENT, "source '/mnt/snap/9' does not exist" },
+		{ "bind", "/mnt/snap/1/fs/l1", "rw", ENOTDIR, "is not a directory" },
+		{ "bind", "/mnt/snap/link", "rw", ELOOP, "symbolic link" },
+		{ "bind", "/mnt/snap/link/marker", "rw", ELOOP, "symbolic link" },
+		{ "bind", "/mnt/snap/1/fs", "suid", EINVAL, "option 'suid' is not supported" },
+		{ "ext4", "/dev/vda", "ro", EOPNOTSUPP, "type 'ext4' is not supported" },
+		{ "overlay", "overlay", "lowerdir=/etc", EPERM, "lowerdir '/etc' is beneath none" },
+		{ "overlay", "overlay", "lowerdir=/mnt/snap/9", ENOENT, "does not exist" },
+		{ "overlay", "overlay", "userxattr", EINVAL, "'userxattr' is not supported" },
+		{ "overlay", "overlay", "upperdir=/mnt/snap/1/fs", EINVAL, "no lowerdir" },
+	};
+	struct rig r = world_up(1);
+
+	CHECK_INT(symlink("/mnt/secret", "/mnt/snap/link"), 0);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		const char *options[] = { cases[i].option, NULL };
+		struct error err = ERROR_INIT;
+		int code = add(&r, 0, "", cases[i].type, cases[i].source, options, &err);
+
+		if (code != cases[i].code || !strstr(err.msg, cases[i].says))
+			test_fail(__FILE__, __LINE__, "%s %s %s: %d, %s", cases[i].type,
+				cases[i].source, cases[i].option, code, err.msg);
+		CHECK_CONTAINS(err.msg, "rootfs mount of type");
+		CHECK_INT(access(in_m(&r, "/mnt/share/c0"), F_OK), -1);
+	}
+	/* And it still works. */
+	CHECK_OK(add(&r, 0, "", "bind", "/mnt/snap/1/fs", none, err));
+	CHECK_REFUSED(add(&r, 0, "", "bind", "/mnt/snap/1/fs", none, err), EEXIST,
+		"index 0 was used before");
+	rig_close(&r);
+}
+
+TEST(refused_upperdirs)
+{
+	static const struct {
+		const char *upper, *work;
+		int code;
+		const char *says;
+	} cases[] = {
+		{ "upperdir=/mnt/secret", "workdir=/mnt/work", EPERM, "beneath none of" },
+		{ "upperdir=/mnt/snap/2/fs", "workdir=/mnt/snap/1/work", EINVAL,
+			"not in the same directory" },
+		{ "upperdir=/mnt/snap/2/../2/fs", "workdir=/mnt/snap/2/work", EINVAL,
+			"without '.'" },
+		{ "upperdir=fs", "workdir=work", EINVAL, "absolute" },
+		{ "upperdir=/mnt/snap/2/link", "workdir=/mnt/snap/2/work", ELOOP, "upperdir" },
+		{ "upperdir=/mnt/snap/2/fs", "workdir=/mnt/snap/2/link", ELOOP, "workdir" },
+		{ "upperdir=/mnt/snap/2/fs", "workdir=/mnt/snap/2/none", ENOENT, "workdir" },
+		{ "upperdir=/mnt/snap/2/fs", "workdir=/mnt/snap/2/fs", EINVAL, "overlay" },
+	};
+	struct rig r = world_up(2);
+
+	CHECK_INT(symlink("/mnt/secret", "/mnt/snap/2/link"), 0);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		const char *options[] = { cases[i].upper, cases[i].work, "lowerdir=/mnt/snap/1/fs",
+			NULL };
+		struct error err = ERROR_INIT;
+		int code = add(&r, 0, "", "overlay", "overlay", options, &err);
+
+		if (code != cases[i].code || !strstr(err.msg, cases[i].says))
+			test_fail(__FILE__, __LINE__, "%s %s: %d, %s", cases[i].upper,
+				cases[i].work, code, err.msg);
+		CHECK_INT(access(in_m(&r, "/mnt/share/c0"), F_OK), -1);
+	}
+	CHECK(!strstr(text_of_file("/proc/%d/mountinfo", r.role.pid), "/snap/"));
+	rig_close(&r);
+}
+
+TEST(second_container)
+{
+	static const char *const rw[] = { "rw", NULL };
+	struct rig r = world_up(2);
+
+	make_bundle("second", SANDBOX, "\"path\":\"rootfs\"");
+	CHECK_OK(add(&r, 0, "", "bind", "/mnt/snap/1/fs", rw, err));
+	CHECK_OK(add(&r, 1, "second", "bind", "/mnt/snap/2/fs", rw, err));
+	CHECK_REFUSED(add(&r, 2, "third", "bind", "/mnt/snap/2/fs", rw, err), ENOENT,
+		"open bundle 'third'");
+	CHECK_INT(symlink("/mnt/bundles/second", "/mnt/bundles/link"), 0);
+	CHECK_REFUSED(add(&r, 2, "link", "bind", "/mnt/snap/2/fs", rw, err), ELOOP, "link");
+	CHECK_STR(text_of_file("%s", in_m(&r, "/mnt/share/c1/rootfs/l2")), "layer 2");
+	rig_close(&r);
+}
+
+static void lost_on_bundle(const char *bundle, const char *says)
+{
+	static const char *const rw[] = { "rw", NULL };
+	struct rig r = rig_up();
+	int status;
+
+	CHECK_REFUSED(add(&r, 0, bundle, "bind", "/mnt/snap/1/fs", rw, err), EPROTO, says);
+	status = role_ends(&r.role, 5000);
+	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 70);
+	rig_close(&r);
+}
+
+TEST(a_frontend_that_names_others_bundles_is_lost)
+{
+	world_make();
+	make_snapshots(1);
+	make_bundle("other", "sandbox-2", "\"path\":\"rootfs\"");
+	lost_on_bundle("other", "belongs to sandbox 'sandbox-2'");
+	make_file("/mnt/bundles/other/config.json", "{\"root\":{\"path\":\"rootfs\"}}");
+	lost_on_bundle("other", "belongs to sandbox ''");
+	make_bundle("other", SANDBOX, "\"path\":\"rootfs\"");
+	CHECK_INT(chown("/mnt/bundles/other/config.json", 1000, 0), 0);
+	lost_on_bundle("other", "can be written by others than root");
+	lost_on_bundle("../bundles/first", "is not a name");
+	lost_on_bundle("..", "is not a name");
+	lost_on_bundle("/mnt/bundles/first", "is not a name");
+}
+
+/* json-c makes hundreds of bytes of "{},": the worker's memory is limited, mountd does not notice.
+ */
+TEST(a_config_json_that_explodes)
+{
+#ifdef __SANITIZE_ADDRESS__
+	test_skip("AddressSanitizer needs more memory than the limit");
+#else
+	static const char *const more[] = { "timeout_ms=6000", NULL };
+	static const char *const rw[] = { "rw", NULL };
+	static char text[(4 << 20) - 1];
+	struct rig r;
+	struct error why = ERROR_INIT;
+
+	world_make();
+	make_snapshots(1);
+	r = rig_start(more);
+	role_lock(&r.role);
+	memset(text, ' ', sizeof(text) - 1);
+	text[0] = '[';
+	for (size_t i = 1; i + 4 < sizeof(text); i += 3)
+		memcpy(text + i, "{},", 3);
+	make_file("/mnt/bundles/first/config.json", text);
+	CHECK(add(&r, 0, "", "bind", "/mnt/snap/1/fs", rw, &why) != 0);
+	make_bundle("first", SANDBOX, "\"path\":\"rootfs\"");
+	CHECK_OK(add(&r, 0, "", "bind", "/mnt/snap/1/fs", rw, err));
+	rig_close(&r);
+#endif
+}
+
+TEST(agentd_gone)
+{
+	static const char *const rw[] = { "rw", NULL };
+	struct rig r = world_up(1);
+	struct error err = ERROR_INIT;
+	int status;
+
+	fd_close(&r.agentd);
+	CHECK_INT(add(&r, 0, "", "bind", "/mnt/snap/1/fs", rw, &err), EPIPE);
+	status = role_ends(&r.role, 5000);
+	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 70);
+	rig_close(&r);
+}
+
+/* ------------------------------------------------------------------------- races */
+
+TEST(symbolic_links_swapped_under_a_bind)
+{
+	static const char *const rw[] = { "rw", NULL };
+	struct rig r = world_up(1);
+	unsigned mounted = 0, refused = 0, i;
+	pid_t pid;
+
+	CHECK_INT(symlink("/mnt/secret", "/mnt/snap/1/link"), 0);
+	pid = swapper("/mnt/snap/1/fs", "/mnt/snap/1/link");
+	for
+		RACE(i, 2000)
+		{
+			struct error why = ERROR_INIT;
+
+			if (add(&r, i, "", "bind", "/mnt/snap/1/fs", rw, &why) != 0) {
+				CHECK_INT(why.code, ELOOP);
+				refused++;
+				continue;
+			}
+			CHECK_INT(access(in_m(&r, "/mnt/share/c%u/rootfs/marker", i), F_OK), -1);
+			CHECK_INT(access(in_m(&r, "/mnt/share/c%u/rootfs/l1", i), F_OK), 0);
+			CHECK_OK(del(&r, i, err));
+			mounted++;
+		}
+	stop(pid);
+	CHECK(mounted > 0 && refused > 0);
+	rig_close(&r);
+}
+
+TEST(symbolic_links_swapped_under_an_upperdir)
+{
+	static const unsigned below[] = { 1, 0 };
+	struct rig r = world_up(2);
+	unsigned mounted = 0, refused = 0, i;
+	pid_t pid;
+
+	CHECK_INT(symlink("/mnt/secret", "/mnt/snap/2/link"), 0);
+	pid = swapper("/mnt/snap/2/fs", "/mnt/snap/2/link");
+	for
+		RACE(i, 1500)
+		{
+			struct error why = ERROR_INIT;
+
+			if (add_overlay(&r, i, 2, below, &why) != 0) {
+				CHECK_INT(why.code, ELOOP);
+				refused++;
+				continue;
+			}
+			CHECK_INT(access(in_m(&r, "/mnt/share/c%u/rootfs/marker", i), F_OK), -1);
+			CHECK_INT(access(in_m(&r, "/mnt/share/c%u/rootfs/l2", i), F_OK), 0);
+			CHECK_OK(del(&r, i, err));
+			mounted++;
+		}
+	stop(pid);
+	CHECK(mounted > 0 && refused > 0);
+	rig_close(&r);
+}
+
+/* ------------------------------------------------------- file systems that hang */
+
+/* A FUSE file system whose server never answers: what an NFS server that is gone looks like. */
+static int mount_hanging(const char *path)
+{
+	char options[128];
+	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		test_skip("no /dev/fuse");
+	snprintf(options, sizeof(options), "fd=%d,rootmode=040000,user_id=0,group_id=0", fd);
+	if (mount("hanging", path, "fuse.hanging", 0, options) < 0)
+		test_skip("cannot mount FUSE");
+	return fd;
+}
+
+TEST(a_file_system_that_hangs_holds_nobody)
+{
+	static const char *const more[] = { "timeout_ms=400", NULL };
+	static const char *const rw[] = { "rw", NULL };
+	int fuse;
+	struct rig r;
+
+	world_make();
+	make_snapshots(3);
+	make_dir("/mnt/snap/hang");
+	make_dir("/mnt/stdio/hang");
+	fuse = mount_hanging("/mnt/snap/hang");
+	CHECK_INT(mount("/mnt/snap/hang", "/mnt/stdio/hang", NULL, MS_BIND, NULL), 0);
+	r = rig_start(more);
+	role_lock(&r.role);
+	for (unsigned i = 0; i < 6; i++)
+		CHECK_REFUSED(add(&r, i, "", "bind", "/mnt/snap/hang/x", rw, err), ETIMEDOUT,
+			"did not end within 400 ms");
+	CHECK_REFUSED(ask_stdio(&r, 1, "", "/mnt/stdio/hang/x", "", err), ETIMEDOUT,
+		"a file system it needs does not answer");
+	CHECK_OK(add_overlay(&r, 9, 3, two_layers, err));
+	CHECK_STR(text_of_file("%s", in_m(&r, "/mnt/share/c9/rootfs/l1")), "layer 1");
+	CHECK(!strstr(text_of_file("/proc/%d/task/%d/children", r.role.pid, r.role.pid), " "));
+	rig_close(&r);
+	close(fuse);
+}
+
+/* Hangs after two layers are bound: nothing of it may stay. */
+TEST(what_a_killed_worker_mounted_is_undone)
+{
+	static const char *const more[] = { "timeout_ms=400", NULL };
+	static const char *const options[] = {
+		"lowerdir=/mnt/snap/2/fs:/mnt/snap/1/fs:/mnt/snap/hang/fs", NULL
+	};
+	int fuse;
+	struct rig r;
+
+	world_make();
+	make_snapshots(2);
+	make_dir("/mnt/snap/hang");
+	fuse = mount_hanging("/mnt/snap/hang");
+	r = rig_start(more);
+	role_lock(&r.role);
+	CHECK_REFUSED(add(&r, 0, "", "overlay", "overlay", options, err), ETIMEDOUT,
+		"mounting the rootfs did not end");
+	CHECK(!strstr(text_of_file("/proc/%d/mountinfo", r.role.pid), "/snap/2"));
+	CHECK(!strstr(text_of_file("/proc/%d/mountinfo", r.role.pid), "/snap/1"));
+	CHECK_INT(access(in_m(&r, "/mnt/share/c0"), F_OK), -1);
+	rig_close(&r);
+	close(fuse);
+}
