@@ -1,6 +1,4 @@
 /* The real agentd and a frontend, a mountd or a vmmd that keep to no order. What they say: hostile.h */
-#include <fcntl.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "tests/proc/agentd_scripted.h"
@@ -100,44 +98,6 @@ TEST(too_many_requests)
 	rig_signal(&rig, 0, 1, 15, true);
 	running_done(&run);
 	expect_broken("signal: request 5 is not answered yet");
-}
-
-/* B9, B16: what claims to be a FIFO or config.json */
-TEST(wrong_fds)
-{
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	int file = memfd_create("x", MFD_CLOEXEC), dir = open("/", O_RDONLY | O_CLOEXEC), pair[2];
-	const struct {
-		uint16_t type;
-		int fd;
-		const char *log;
-	} cases[] = {
-		{ MOUNTD_AGENTD_CONFIG, file, "config: fd 0: expected" },
-		{ MOUNTD_AGENTD_CONFIG, null, "config: fd 0: expected" },
-		{ MOUNTD_AGENTD_CONFIG, dir, "config: fd 0: expected" },
-		{ MOUNTD_AGENTD_STDOUT, file, "stdout: fd 0: expected" },
-		{ MOUNTD_AGENTD_STDOUT, null, "stdout: fd 0: expected" },
-		{ MOUNTD_AGENTD_STDERR, rig.mountd, "stderr: fd 0: expected" },
-		{ MOUNTD_AGENTD_STDERR, -1, "stderr: fd 0: expected" },
-		{ MOUNTD_AGENTD_STDIN, null, "stdin: 1 fds came, 2 to 2 belong to it" },
-	};
-
-	need_root();
-	CHECK(pipe2(pair, O_CLOEXEC) == 0);
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		int fd = cases[i].fd == -1 ? pair[1] : cases[i].fd;
-
-		rig_up(&rig);
-		if (cases[i].type == MOUNTD_AGENTD_STDERR && cases[i].fd != -1)
-			fd = rig.s.ctl;
-		rig_send_fds(&rig, cases[i].type, 1, &fd, 1);
-		expect_broken(cases[i].log);
-	}
-	close(null);
-	close(file);
-	close(dir);
-	close(pair[0]);
-	close(pair[1]);
 }
 
 TEST(fds_twice)

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "ipc/fds.h"
-#include "ipc/mountd.pb-c.h"
 #include "ipc/role.h"
 #include "ipc/slot.pb-c.h"
 #include "tests/proc/common_role.h"
@@ -272,56 +271,6 @@ TEST (stop_without_a_vm) {
 	fake_done(&f);
 }
 
-TEST (request_with_an_fd) {
-	Ipc__VmmdStop msg = IPC__VMMD_STOP__INIT;
-	struct fake f;
-	int fd = STDIN_FILENO;
-
-	fake_start(&f);
-	CHECK_INT(channel_send(f.rig.frontend, &ipc_frontend_vmmd, IPC_REQUEST, VMMD_STOP, 1,
-			  &msg.base, &fd, 1, 1000, NULL),
-		0);
-	expect_lost(&f);
-	fake_done(&f);
-}
-
-TEST (unknown_type) {
-	Ipc__VmmdStop msg = IPC__VMMD_STOP__INIT;
-	struct fake f;
-
-	fake_start(&f);
-	rig_ask(&f.rig, 99, &msg.base);
-	expect_lost(&f);
-	fake_done(&f);
-}
-
-TEST (garbage) {
-	struct fake f;
-
-	fake_start(&f);
-	CHECK_INT(send(f.rig.frontend, "BKBKBKBKBKBKBKBKB", 17, 0), 17);
-	expect_lost(&f);
-	fake_done(&f);
-}
-
-TEST (share_that_is_no_socket) {
-	Ipc__VmmdLaunch launch = IPC__VMMD_LAUNCH__INIT;
-	Ipc__Share share = IPC__SHARE__INIT;
-	struct fake f;
-	int fd = STDIN_FILENO;
-
-	fake_start(&f);
-	CHECK_INT(channel_send(f.rig.mountd, &ipc_mountd_vmmd, IPC_EVENT, MOUNTD_VMMD_SHARE, 0,
-			  &share.base, &fd, 1, 1000, NULL),
-		0);
-	launch.vcpus = 1;
-	launch.memory_mib = 64;
-	launch.share = true;
-	rig_ask(&f.rig, VMMD_LAUNCH, &launch.base);
-	expect_launch_error(&f, "expected a connected unix stream socket");
-	fake_done(&f);
-}
-
 TEST (frontend_goes_away) {
 	struct fake f;
 
@@ -466,15 +415,6 @@ TEST (slot_same_number_twice) {
 	slot_start(&rig);
 	send_fds(&rig, 10, 1);
 	send_fds(&rig, 10, 1);
-	slot_lost(&rig);
-}
-
-TEST (slot_unknown_type) {
-	Ipc__SlotExec msg = IPC__SLOT_EXEC__INIT;
-	struct rig rig;
-
-	slot_start(&rig);
-	channel_send(rig.slot_job, &ipc_slot, IPC_EVENT, 99, 0, &msg.base, NULL, 0, 1000, NULL);
 	slot_lost(&rig);
 }
 
