@@ -10,6 +10,7 @@ import os
 import signal
 import struct
 import threading
+import time
 
 from lib import inject, proc, ttrpc
 from lib.inject import Died, Victim
@@ -230,7 +231,7 @@ def rounds(names):
 
 def try_round(pids, plan):
     """Each process in turn. The supervisor is stopped first and dies last: until then nobody is told."""
-    victims = {name: Victim(pids[name]) for name in ("supervisor", *plan)}
+    victims = {name: Victim(pids[name]) for name in {"supervisor": 0, **plan}}
     try:
         for name, (answered, deadly) in sorted(plan.items(), key=lambda item: item[0] == "supervisor"):
             for call, answer in answered:
@@ -239,7 +240,7 @@ def try_round(pids, plan):
     finally:
         for pid in (v.pid for v in victims.values() if not v.dead):
             os.kill(pid, signal.SIGKILL)
-        for victim in victims.values():
+        for victim in reversed(victims.values()):  # the supervisor last: its own end waits for the others
             victim.reap()
 
 
@@ -412,6 +413,10 @@ def check_not_found(hand):
         task.close()
 
 
+def n_fds(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
 def start_without_vdso(hand):
     """`start`, and everything of the sandbox to LOCK, on a machine whose vDSO has no clock."""
     out, inside = os.pipe()
@@ -443,10 +448,12 @@ def a_clock_without_vdso(ctx):
         sandbox = Sandbox.find()[-1]
         before = survivors(sandbox)
         check_equal(set(before), set(ROLES))
+        time.sleep(6)  # libevent asks for the time of day not more than once in 5 s
         check_not_found(hand)
+        held = n_fds(before["agentd"])
         creating = Creating(hand)
         try:
-            machine(sandbox)
+            proc.wait_until(lambda: n_fds(before["agentd"]) > held, 10, "agentd has the guest's streams")
             check_equal(survivors(sandbox), {n: p for n, p in before.items() if n != "netd"})
         finally:
             hand.delete()

@@ -10,6 +10,8 @@ import os
 import signal
 import struct
 
+from . import proc
+
 SEIZE, INTERRUPT, CONT, GETREGS, SETREGS, POKEDATA, DETACH = 0x4206, 0x4207, 7, 12, 13, 5, 17
 FOLLOW_FORKS_AND_EXECS, EVENT_EXEC = 0x1e, 4  # PTRACE_O_TRACEFORK, VFORK, CLONE, EXEC
 WALL = 0x40000000
@@ -52,7 +54,8 @@ def subreaper(on):
 def ptrace(request, pid, addr=0, data=0):
     if _libc.ptrace(request, pid, addr, data) < 0:
         code = ctypes.get_errno()
-        raise OSError(code, f"ptrace request {request} of {pid}: {os.strerror(code)}")
+        what = proc.describe(pid)
+        raise OSError(code, f"ptrace request {request:#x} of {what}: {os.strerror(code)}")
 
 
 def _executable(pid):
