@@ -163,7 +163,7 @@ void hostile_framing(const struct hostile_target *t)
 /* What a role says to a packet that could come, but not from there, or not now. */
 #define UNPERMITTED                                                                \
 	"does not belong to it|unpermitted request|a request to the frontend|which was not asked|" \
-	"an error that cannot be decoded|exec without complete arguments|unexpected|"           \
+	"an error that cannot be decoded|expected anything: |exec without complete arguments|unexpected|"           \
 	"an error where an answer was expected|that is not a|instead of starting it|"           \
 	"belong to it"
 

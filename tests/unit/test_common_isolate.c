@@ -17,6 +17,7 @@
 #include <grp.h>
 #include <unistd.h>
 
+#include "common/fdio.h"
 #include "common/isolate.h"
 #include "common/landlock.h"
 #include "tests/lib/test.h"
@@ -80,7 +81,7 @@ static struct child isolated(const struct isolation *iso, struct error *err)
 	c.pid = fork();
 	CHECK(c.pid >= 0);
 	if (c.pid == 0) {
-		char byte;
+		struct pollfd go = { .fd = to[1] };
 
 		close(c.go);
 		/* Outside of what is kept: must not be there afterwards. */
@@ -94,7 +95,7 @@ static struct child isolated(const struct isolation *iso, struct error *err)
 		}
 		if (write(to[0], "k", 1) != 1)
 			_exit(8);
-		_exit(read(to[1], &byte, 1) == 0 ? 0 : 7);
+		_exit(fd_poll(&go, 1, -1) == 1 ? 0 : 7);
 	}
 	close(to[0]);
 	close(to[1]);
