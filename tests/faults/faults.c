@@ -303,10 +303,14 @@ void fault_leave(struct thread *t)
 
 	if (!t->call.injected)
 		return;
-	if (t->call.no_fds)
+	if (t->call.no_fds) {
 		set_no_fds(t->process->pid, false);
-	else if (t->call.nr != SYS_brk && ptrace(PTRACE_GETREGS, t->tid, NULL, &regs) == 0) {
-		regs.rax = (unsigned long long)-(long long)t->call.injected;
+	} else if (ptrace(PTRACE_GETREGS, t->tid, NULL, &regs) == 0) {
+		/* libc looks at what it has asked brk() for, in the register that no call changes. */
+		if (t->call.nr == SYS_brk)
+			regs.rdi = t->call.args[0];
+		else
+			regs.rax = (unsigned long long)-(long long)t->call.injected;
 		ptrace(PTRACE_SETREGS, t->tid, NULL, &regs);
 	}
 }
