@@ -1,4 +1,4 @@
-/* The fuzzer's bytes, taken from the front. Behind the end come zeros, so that no harness has to ask. */
+/* The fuzzer's bytes, taken from the front. Behind the end come zeros: no harness has to ask. */
 #pragma once
 
 #include <stdbool.h>
