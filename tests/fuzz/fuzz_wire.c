@@ -3,7 +3,7 @@
  * stream as they went in, however it is cut into pieces, and wire_strings_ok()
  * says of a message what its unpacked strings say.
  *
- *	u8	0: strings, u8 which message, the rest is the message
+ *	u8	0: u8 which message, the rest is the message
  *		else: at most that many times 16 bytes in a frame, the rest are pieces
  *		of the stream, each u16 and bytes
  */
@@ -20,9 +20,26 @@
 #include "tests/fuzz/lib/sim.h"
 #include "ttrpc.pb-c.h"
 
-/* ---- strings ---- */
+/* ---- messages ---- */
 
-static void check_strings(struct bytes *in)
+/* What is known of it, and nothing else, is there again after packing. */
+static void check_known(const ProtobufCMessage *msg)
+{
+	size_t len = protobuf_c_message_get_packed_size(msg);
+	uint8_t *bytes;
+	ProtobufCMessage *again;
+
+	if (message_has_unknown_fields(msg))
+		return;
+	bytes = malloc(len + 1);
+	SIM_CHECK(bytes && protobuf_c_message_pack(msg, bytes) == len);
+	again = protobuf_c_message_unpack(msg->descriptor, NULL, len, bytes);
+	SIM_CHECK(again && !message_has_unknown_fields(again));
+	protobuf_c_message_free_unpacked(again, NULL);
+	free(bytes);
+}
+
+static void check_message(struct bytes *in)
 {
 	static const ProtobufCMessageDescriptor *const messages[] = {
 		&ttrpc__request__descriptor, &ttrpc__response__descriptor,
@@ -36,8 +53,10 @@ static void check_strings(struct bytes *in)
 	if (msg && ok && d == &ttrpc__request__descriptor)
 		/* A byte that ends a string too early would have been one of it. */
 		SIM_CHECK(strlen(request->service) + strlen(request->method) <= in->left);
-	if (msg)
+	if (msg) {
+		check_known(msg);
 		protobuf_c_message_free_unpacked(msg, NULL);
+	}
 }
 
 /* ---- frames ---- */
@@ -131,7 +150,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size_t max = 16 * (size_t)in_u8(&in);
 
 	if (max == 0)
-		check_strings(&in);
+		check_message(&in);
 	else
 		check_frames(&in, max);
 	return 0;
