@@ -205,9 +205,10 @@ static void name_process(struct process *p)
 	vm_runs |= strcmp(p->name, "qemu") == 0;
 }
 
+/* Without a name it has executed nothing yet: it is the wrapper, and waits for us. */
 static bool is_ours(const struct process *p)
 {
-	return strncmp(p->name, "qemu", 4) != 0 && strncmp(p->name, "virtiofsd", 9) != 0;
+	return p->name[0] && strncmp(p->name, "qemu", 4) != 0 && strncmp(p->name, "virtiofsd", 9) != 0;
 }
 
 /* Whose calls are looked at: a stop for each is what makes everything slow. */
