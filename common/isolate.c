@@ -83,12 +83,16 @@ static int stage_limits(const struct isolation *iso, struct error *err)
 
 int isolate_check_bounding(uint64_t want, struct error *err)
 {
+	unsigned cap;
 	int r;
 
-	for (unsigned cap = 0; (r = prctl(PR_CAPBSET_READ, cap, 0, 0, 0)) >= 0; cap++)
+	/* The first number that the kernel does not know ends it; it knows some. */
+	for (cap = 0; (r = prctl(PR_CAPBSET_READ, cap, 0, 0, 0)) >= 0; cap++)
 		if (r != (int)(want >> cap & 1))
 			return error_set(err, EPERM, "capability %u is %s the bounding set", cap,
 				r ? "still in" : "no more in");
+	if (cap == 0)
+		return error_errno(err, errno, "read the bounding set");
 	return 0;
 }
 
