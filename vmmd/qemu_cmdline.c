@@ -1,4 +1,4 @@
-#include "vmmd/qemu_cmdline.h"
+#include "vmmd/qemu_fields.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -22,15 +22,6 @@ static const char *const words_deny[] = { "deny", NULL };
 static const char *const words_none[] = { "none", NULL };
 static const char *const words_control[] = { "control", NULL };
 
-#define FIELD(s, m, k, t, ...)                                                                     \
-	{ .key = (k), .type = QEMU_FIELD_##t, .offset = offsetof(struct s, m), __VA_ARGS__ }
-#define TEXT(s, m, k, ...)    FIELD(s, m, k, TEXT, .size = sizeof(((struct s *)0)->m), __VA_ARGS__)
-#define WORD(s, m, k, w, ...) FIELD(s, m, k, ENUM, .words = (w), __VA_ARGS__)
-#define RANGE(lo, hi)         .min = (lo), .max = (hi)
-#define CLASS(s, ...)                                                                              \
-	static const struct qemu_class s##_class = { .fields = s##_fields,                         \
-		.size = sizeof(struct s), __VA_ARGS__ }
-
 #define VCPUS_MAX  255 /* q35 without interrupt remapping */
 #define MEMORY_MIN (UINT64_C(32) << 20)
 #define MEMORY_MAX (UINT64_C(1) << 40)
@@ -39,7 +30,7 @@ static const struct qemu_field name_fields[] = {
 	TEXT(name, guest, "guest", .implicit = true),
 	{ 0 },
 };
-CLASS(name, .name = "name", .style = QEMU_STYLE_KEYVAL);
+static CLASS(name, .name = "name", .style = QEMU_STYLE_KEYVAL);
 
 static const struct qemu_field kernel_fields[] = {
 	TEXT(kernel, kernel, "kernel"),
@@ -47,13 +38,13 @@ static const struct qemu_field kernel_fields[] = {
 	TEXT(kernel, append, "append", .optional = true),
 	{ 0 },
 };
-CLASS(kernel, .name = "kernel", .style = QEMU_STYLE_SWITCHES);
+static CLASS(kernel, .name = "kernel", .style = QEMU_STYLE_SWITCHES);
 
 static const struct qemu_field smp_fields[] = {
 	FIELD(smp, cpus, "cpus", NUMBER, .implicit = true, RANGE(1, VCPUS_MAX)),
 	{ 0 },
 };
-CLASS(smp, .name = "smp", .style = QEMU_STYLE_KEYVAL);
+static CLASS(smp, .name = "smp", .style = QEMU_STYLE_KEYVAL);
 
 static const struct qemu_field machine_fields[] = {
 	WORD(machine, type, "type", machine_types, .implicit = true),
@@ -64,19 +55,19 @@ static const struct qemu_field machine_fields[] = {
 	FIELD(machine, memory_backend, "memory-backend", ID),
 	{ 0 },
 };
-CLASS(machine, .name = "machine", .style = QEMU_STYLE_KEYVAL);
+static CLASS(machine, .name = "machine", .style = QEMU_STYLE_KEYVAL);
 
 static const struct qemu_field cpu_fields[] = {
 	WORD(cpu, model, "model", cpu_models, .implicit = true),
 	{ 0 },
 };
-CLASS(cpu, .name = "cpu", .style = QEMU_STYLE_KEYVAL);
+static CLASS(cpu, .name = "cpu", .style = QEMU_STYLE_KEYVAL);
 
 static const struct qemu_field memory_fields[] = {
 	FIELD(memory, size, "size", SIZE, .implicit = true, RANGE(MEMORY_MIN, MEMORY_MAX)),
 	{ 0 },
 };
-CLASS(memory, .name = "m", .style = QEMU_STYLE_KEYVAL);
+static CLASS(memory, .name = "m", .style = QEMU_STYLE_KEYVAL);
 
 static const struct qemu_field rtc_fields[] = {
 	WORD(rtc, base_time, "base", words_utc),
@@ -84,7 +75,7 @@ static const struct qemu_field rtc_fields[] = {
 	WORD(rtc, driftfix, "driftfix", words_slew),
 	{ 0 },
 };
-CLASS(rtc, .name = "rtc", .style = QEMU_STYLE_KEYVAL);
+static CLASS(rtc, .name = "rtc", .style = QEMU_STYLE_KEYVAL);
 
 static const struct qemu_field sandbox_fields[] = {
 	FIELD(sandbox, enable, "enable", BOOL, .implicit = true),
@@ -94,7 +85,7 @@ static const struct qemu_field sandbox_fields[] = {
 	WORD(sandbox, resourcecontrol, "resourcecontrol", words_deny),
 	{ 0 },
 };
-CLASS(sandbox, .name = "sandbox", .style = QEMU_STYLE_KEYVAL);
+static CLASS(sandbox, .name = "sandbox", .style = QEMU_STYLE_KEYVAL);
 
 static const struct qemu_field knobs_fields[] = {
 	FIELD(knobs, nodefaults, "nodefaults", BOOL),
@@ -104,24 +95,21 @@ static const struct qemu_field knobs_fields[] = {
 	FIELD(knobs, S, "S", BOOL),
 	{ 0 },
 };
-CLASS(knobs, .name = "knobs", .style = QEMU_STYLE_SWITCHES);
+static CLASS(knobs, .name = "knobs", .style = QEMU_STYLE_SWITCHES);
 
 static const struct qemu_field chardev_socket_fields[] = {
 	FIELD(chardev_socket, id, "id", ID),
 	FIELD(chardev_socket, fd, "fd", FD),
 	{ 0 },
 };
-CLASS(chardev_socket, .name = "chardev", .style = QEMU_STYLE_KEYVAL, .type = "socket");
+static CLASS(chardev_socket, .name = "chardev", .style = QEMU_STYLE_KEYVAL, .type = "socket");
 
 static const struct qemu_field mon_fields[] = {
 	FIELD(mon, chardev, "chardev", ID),
 	WORD(mon, mode, "mode", words_control),
 	{ 0 },
 };
-CLASS(mon, .name = "mon", .style = QEMU_STYLE_KEYVAL);
-
-#define OBJECT(t) .name = "object", .style = QEMU_STYLE_JSON, .type_key = "qom-type", .type = (t)
-#define DEVICE(t) .name = "device", .style = QEMU_STYLE_JSON, .type_key = "driver", .type = (t)
+static CLASS(mon, .name = "mon", .style = QEMU_STYLE_KEYVAL);
 
 static const struct qemu_field object_memory_backend_memfd_fields[] = {
 	FIELD(object_memory_backend_memfd, id, "id", ID),
@@ -129,26 +117,26 @@ static const struct qemu_field object_memory_backend_memfd_fields[] = {
 	FIELD(object_memory_backend_memfd, share, "share", BOOL),
 	{ 0 },
 };
-CLASS(object_memory_backend_memfd, OBJECT("memory-backend-memfd"));
+static CLASS(object_memory_backend_memfd, OBJECT("memory-backend-memfd"));
 
 static const struct qemu_field object_rng_builtin_fields[] = {
 	FIELD(object_rng_builtin, id, "id", ID),
 	{ 0 },
 };
-CLASS(object_rng_builtin, OBJECT("rng-builtin"));
+static CLASS(object_rng_builtin, OBJECT("rng-builtin"));
 
 static const struct qemu_field device_virtio_rng_fields[] = {
 	FIELD(device_virtio_rng, id, "id", ID),
 	FIELD(device_virtio_rng, rng, "rng", ID),
 	{ 0 },
 };
-CLASS(device_virtio_rng, DEVICE("virtio-rng"), .has_transport = true);
+static CLASS(device_virtio_rng, DEVICE("virtio-rng"), .has_transport = true);
 
 static const struct qemu_field device_virtio_serial_fields[] = {
 	FIELD(device_virtio_serial, id, "id", ID),
 	{ 0 },
 };
-CLASS(device_virtio_serial, DEVICE("virtio-serial"), .has_transport = true);
+static CLASS(device_virtio_serial, DEVICE("virtio-serial"), .has_transport = true);
 
 static const struct qemu_field device_virtserialport_fields[] = {
 	FIELD(device_virtserialport, id, "id", ID),
@@ -157,7 +145,7 @@ static const struct qemu_field device_virtserialport_fields[] = {
 	FIELD(device_virtserialport, name, "name", ID),
 	{ 0 },
 };
-CLASS(device_virtserialport, DEVICE("virtserialport"));
+static CLASS(device_virtserialport, DEVICE("virtserialport"));
 
 static const struct qemu_field device_virtconsole_fields[] = {
 	FIELD(device_virtconsole, id, "id", ID),
@@ -165,7 +153,7 @@ static const struct qemu_field device_virtconsole_fields[] = {
 	FIELD(device_virtconsole, chardev, "chardev", ID),
 	{ 0 },
 };
-CLASS(device_virtconsole, DEVICE("virtconsole"));
+static CLASS(device_virtconsole, DEVICE("virtconsole"));
 
 static const struct qemu_field device_vhost_user_fs_fields[] = {
 	FIELD(device_vhost_user_fs, id, "id", ID),
@@ -174,7 +162,7 @@ static const struct qemu_field device_vhost_user_fs_fields[] = {
 	FIELD(device_vhost_user_fs, queue_size, "queue-size", NUMBER, RANGE(1, 1024)),
 	{ 0 },
 };
-CLASS(device_vhost_user_fs, DEVICE("vhost-user-fs"), .has_transport = true);
+static CLASS(device_vhost_user_fs, DEVICE("vhost-user-fs"), .has_transport = true);
 
 /* ---- objects of a line ---- */
 
@@ -183,8 +171,7 @@ CLASS(device_vhost_user_fs, DEVICE("vhost-user-fs"), .has_transport = true);
 #define SERIAL_ID  "serial0"
 #define SERIAL_BUS SERIAL_ID ".0"
 
-/* At the end of the line; it is c's. NULL: out of memory. */
-static void *add(struct qemu_cmdline *c, const struct qemu_class *class, struct error *err)
+void *qemu_cmdline_new(struct qemu_cmdline *c, const struct qemu_class *class, struct error *err)
 {
 	struct qemu_object *o = malloc(class->size);
 
@@ -199,39 +186,46 @@ static void *add(struct qemu_cmdline *c, const struct qemu_class *class, struct 
 	return o;
 }
 
-static int set_id(char field[QEMU_ID_SIZE], const char *text, struct error *err)
+static int give_number(void *ctx, struct qemu_fd *fd, struct error *err)
 {
-	return qemu_set_text(field, QEMU_ID_SIZE, text, err);
+	struct qemu_cmdline *c = ctx;
+
+	if (c->next_fd > QEMU_LAST_FD)
+		return error_set(err, ENOSPC, "QEMU would get more than %d fds",
+			QEMU_LAST_FD - QEMU_FIRST_FD + 1);
+	fd->number = c->next_fd++;
+	return 0;
+}
+
+int qemu_cmdline_finish(struct qemu_cmdline *c, struct qemu_object *o, struct error *err)
+{
+	int r = qemu_object_check(o, err);
+
+	return r < 0 ? r : qemu_object_each_fd(o, give_number, c, err);
 }
 
 static int add_chardev_consume(struct qemu_cmdline *c, const char *id, int fd, struct error *err)
 {
-	struct chardev_socket *chardev = add(c, &chardev_socket_class, err);
+	struct chardev_socket *chardev = qemu_cmdline_new(c, &chardev_socket_class, err);
 	int r;
 
 	if (!chardev) {
 		fd_close(&fd);
 		return -ENOMEM;
 	}
-	chardev->fd = (struct qemu_fd){ .fd = fd, .number = c->next_fd };
-	r = set_id(chardev->id, id, err);
-	if (r < 0)
-		return r;
-	if (c->next_fd > QEMU_LAST_FD)
-		return error_set(err, ENOSPC, "QEMU would get more than %d fds",
-			QEMU_LAST_FD - QEMU_FIRST_FD + 1);
-	c->next_fd++;
-	return qemu_object_check(&chardev->base, err);
+	chardev->fd.fd = fd;
+	r = qemu_set_id(chardev->id, "", id, err);
+	return r < 0 ? r : qemu_cmdline_finish(c, &chardev->base, err);
 }
 
 int qemu_cmdline_add_monitor_consume(struct qemu_cmdline *c, int fd, struct error *err)
 {
 	int r = add_chardev_consume(c, "qmp", fd, err);
-	struct mon *mon = r < 0 ? NULL : add(c, &mon_class, err);
+	struct mon *mon = r < 0 ? NULL : qemu_cmdline_new(c, &mon_class, err);
 
 	if (!mon)
 		return r < 0 ? r : -ENOMEM;
-	r = set_id(mon->chardev, "qmp", err);
+	r = qemu_set_id(mon->chardev, "", "qmp", err);
 	return r < 0 ? r : qemu_object_check(&mon->base, err);
 }
 
@@ -240,31 +234,31 @@ int qemu_cmdline_add_port_consume(struct qemu_cmdline *c, const char *id, const 
 {
 	int r = add_chardev_consume(c, id, fd, err);
 	struct device_virtserialport *port =
-		r < 0 ? NULL : add(c, &device_virtserialport_class, err);
+		r < 0 ? NULL : qemu_cmdline_new(c, &device_virtserialport_class, err);
 
 	if (!port)
 		return r < 0 ? r : -ENOMEM;
 	snprintf(port->id, sizeof(port->id), "port-%.32s", id);
-	r = set_id(port->chardev, id, err);
+	r = qemu_set_id(port->chardev, "", id, err);
 	if (r == 0)
-		r = set_id(port->bus, SERIAL_BUS, err);
+		r = qemu_set_id(port->bus, "", SERIAL_BUS, err);
 	if (r == 0)
-		r = set_id(port->name, name, err);
+		r = qemu_set_id(port->name, "", name, err);
 	return r < 0 ? r : qemu_object_check(&port->base, err);
 }
 
 int qemu_cmdline_add_console_consume(struct qemu_cmdline *c, int fd, struct error *err)
 {
 	int r = add_chardev_consume(c, "console", fd, err);
-	struct device_virtconsole *console = r < 0 ? NULL : add(c, &device_virtconsole_class, err);
+	struct device_virtconsole *console = r < 0 ? NULL : qemu_cmdline_new(c, &device_virtconsole_class, err);
 
 	if (!console)
 		return r < 0 ? r : -ENOMEM;
-	r = set_id(console->id, "console0", err);
+	r = qemu_set_id(console->id, "", "console0", err);
 	if (r == 0)
-		r = set_id(console->chardev, "console", err);
+		r = qemu_set_id(console->chardev, "", "console", err);
 	if (r == 0)
-		r = set_id(console->bus, SERIAL_BUS, err);
+		r = qemu_set_id(console->bus, "", SERIAL_BUS, err);
 	return r < 0 ? r : qemu_object_check(&console->base, err);
 }
 
@@ -272,14 +266,14 @@ int qemu_cmdline_add_share_consume(struct qemu_cmdline *c, const char *tag, int 
 	struct error *err)
 {
 	int r = add_chardev_consume(c, "virtiofs", fd, err);
-	struct device_vhost_user_fs *fs = r < 0 ? NULL : add(c, &device_vhost_user_fs_class, err);
+	struct device_vhost_user_fs *fs = r < 0 ? NULL : qemu_cmdline_new(c, &device_vhost_user_fs_class, err);
 
 	if (!fs)
 		return r < 0 ? r : -ENOMEM;
 	fs->queue_size = 1024;
-	r = set_id(fs->id, "fs0", err);
+	r = qemu_set_id(fs->id, "", "fs0", err);
 	if (r == 0)
-		r = set_id(fs->chardev, "virtiofs", err);
+		r = qemu_set_id(fs->chardev, "", "virtiofs", err);
 	if (r == 0)
 		r = qemu_set_text(fs->tag, sizeof(fs->tag), tag, err);
 	return r < 0 ? r : qemu_object_check(&fs->base, err);
@@ -287,30 +281,30 @@ int qemu_cmdline_add_share_consume(struct qemu_cmdline *c, const char *tag, int 
 
 static int add_memory_backend(struct qemu_cmdline *c, uint64_t size, struct error *err)
 {
-	struct object_memory_backend_memfd *mem = add(c, &object_memory_backend_memfd_class, err);
+	struct object_memory_backend_memfd *mem = qemu_cmdline_new(c, &object_memory_backend_memfd_class, err);
 	int r;
 
 	if (!mem)
 		return -ENOMEM;
 	mem->size = size;
 	mem->share = true; /* virtiofsd maps it */
-	r = set_id(mem->id, MEMORY_ID, err);
+	r = qemu_set_id(mem->id, "", MEMORY_ID, err);
 	return r < 0 ? r : qemu_object_check(&mem->base, err);
 }
 
 static int add_rng(struct qemu_cmdline *c, struct error *err)
 {
-	struct object_rng_builtin *rng = add(c, &object_rng_builtin_class, err);
-	struct device_virtio_rng *device = rng ? add(c, &device_virtio_rng_class, err) : NULL;
+	struct object_rng_builtin *rng = qemu_cmdline_new(c, &object_rng_builtin_class, err);
+	struct device_virtio_rng *device = rng ? qemu_cmdline_new(c, &device_virtio_rng_class, err) : NULL;
 	int r;
 
 	if (!device)
 		return -ENOMEM;
-	r = set_id(rng->id, RNG_ID, err);
+	r = qemu_set_id(rng->id, "", RNG_ID, err);
 	if (r == 0)
-		r = set_id(device->rng, RNG_ID, err);
+		r = qemu_set_id(device->rng, "", RNG_ID, err);
 	if (r == 0)
-		r = set_id(device->id, "virtio-" RNG_ID, err);
+		r = qemu_set_id(device->id, "", "virtio-" RNG_ID, err);
 	if (r == 0)
 		r = qemu_object_check(&rng->base, err);
 	return r < 0 ? r : qemu_object_check(&device->base, err);
@@ -318,12 +312,12 @@ static int add_rng(struct qemu_cmdline *c, struct error *err)
 
 static int add_serial(struct qemu_cmdline *c, struct error *err)
 {
-	struct device_virtio_serial *serial = add(c, &device_virtio_serial_class, err);
+	struct device_virtio_serial *serial = qemu_cmdline_new(c, &device_virtio_serial_class, err);
 	int r;
 
 	if (!serial)
 		return -ENOMEM;
-	r = set_id(serial->id, SERIAL_ID, err);
+	r = qemu_set_id(serial->id, "", SERIAL_ID, err);
 	return r < 0 ? r : qemu_object_check(&serial->base, err);
 }
 
@@ -379,7 +373,7 @@ static int set_texts(struct qemu_cmdline *c, const struct qemu_config *config, s
 	if (r == 0)
 		r = qemu_set_text(k->append, sizeof(k->append), config->append, err);
 	if (r == 0)
-		r = set_id(c->machine.memory_backend, MEMORY_ID, err);
+		r = qemu_set_id(c->machine.memory_backend, "", MEMORY_ID, err);
 	return r;
 }
 

@@ -187,6 +187,11 @@ int qemu_cmdline_add_console_consume(struct qemu_cmdline *c, int fd, struct erro
 int qemu_cmdline_add_share_consume(struct qemu_cmdline *c, const char *tag, int fd,
 	struct error *err);
 
+/* A netdev and its virtio-net device (netdev.h). Takes all of the config's fds, also on failure. */
+struct network_device_config;
+int qemu_cmdline_add_network_device_consume(struct qemu_cmdline *c,
+	const struct network_device_config *config, struct error *err);
+
 /* Appends all words but argv[0]. Pure. */
 int qemu_cmdline_print(const struct qemu_cmdline *c, enum qemu_form form, struct qemu_argv *argv,
 	struct error *err);

@@ -6,6 +6,14 @@
 
 #include "common/fd.h"
 
+const char *const qemu_transports[] = {
+	[QEMU_TRANSPORT_PCI] = "pci",
+	[QEMU_TRANSPORT_DEVICE] = "device",
+	[QEMU_TRANSPORT_CCW] = "ccw",
+};
+
+const char *const on_off_auto[] = { "auto", "on", "off", NULL };
+
 static const void *value_of(const struct qemu_object *o, const struct qemu_field *f)
 {
 	return (const char *)o + f->offset;
@@ -14,6 +22,11 @@ static const void *value_of(const struct qemu_object *o, const struct qemu_field
 static struct qemu_fd *fd_of(const struct qemu_object *o, const struct qemu_field *f)
 {
 	return (struct qemu_fd *)((char *)o + f->offset);
+}
+
+static struct qemu_fds *fds_of(const struct qemu_object *o, const struct qemu_field *f)
+{
+	return (struct qemu_fds *)((char *)o + f->offset);
 }
 
 void qemu_object_init(struct qemu_object *o, const struct qemu_class *class)
@@ -25,15 +38,29 @@ void qemu_object_init(struct qemu_object *o, const struct qemu_class *class)
 			fd_of(o, f)->fd = -1;
 }
 
+static int each_fd_of_field(const struct qemu_object *o, const struct qemu_field *f, qemu_fd_fn fn,
+	void *ctx, struct error *err)
+{
+	struct qemu_fds *fds;
+	int r = 0;
+
+	if (f->type == QEMU_FIELD_FD)
+		return fn(ctx, fd_of(o, f), err);
+	if (f->type != QEMU_FIELD_FDS)
+		return 0;
+	fds = fds_of(o, f);
+	for (size_t i = 0; i < fds->n && r == 0; i++)
+		r = fn(ctx, &fds->fd[i], err);
+	return r;
+}
+
 int qemu_object_each_fd(const struct qemu_object *o, qemu_fd_fn fn, void *ctx, struct error *err)
 {
-	for (const struct qemu_field *f = o->class->fields; f->key; f++) {
-		int r = f->type == QEMU_FIELD_FD ? fn(ctx, fd_of(o, f), err) : 0;
+	int r = 0;
 
-		if (r != 0)
-			return r;
-	}
-	return 0;
+	for (const struct qemu_field *f = o->class->fields; f->key && r == 0; f++)
+		r = each_fd_of_field(o, f, fn, ctx, err);
+	return r;
 }
 
 static int close_one(void *ctx, struct qemu_fd *fd, struct error *err)
@@ -47,6 +74,36 @@ void qemu_object_done(struct qemu_object *o)
 {
 	qemu_object_each_fd(o, close_one, NULL, NULL);
 	qemu_object_init(o, o->class);
+}
+
+bool qemu_field_is_unset(const struct qemu_object *o, const struct qemu_field *f)
+{
+	uint64_t number;
+	unsigned word;
+
+	switch (f->type) {
+	case QEMU_FIELD_ID:
+	case QEMU_FIELD_TEXT:
+		return !*(const char *)value_of(o, f);
+	case QEMU_FIELD_NUMBER:
+	case QEMU_FIELD_SIZE:
+	case QEMU_FIELD_SLOT:
+	case QEMU_FIELD_DEVNO:
+		memcpy(&number, value_of(o, f), sizeof(number));
+		return number == 0;
+	case QEMU_FIELD_ENUM:
+		memcpy(&word, value_of(o, f), sizeof(word));
+		return word == 0;
+	case QEMU_FIELD_BOOL:
+		return !*(const bool *)value_of(o, f);
+	case QEMU_FIELD_FDS:
+		return fds_of(o, f)->n == 0;
+	case QEMU_FIELD_FD:
+	case QEMU_FIELD_MAC:
+	case QEMU_FIELD_FIXED:
+		break;
+	}
+	return false;
 }
 
 static int refuse(const struct qemu_object *o, const struct qemu_field *f, struct error *err,
@@ -99,16 +156,17 @@ static int check_text(const struct qemu_object *o, const struct qemu_field *f, s
 
 static int check_number(const struct qemu_object *o, const struct qemu_field *f, struct error *err)
 {
+	char why[96];
 	uint64_t v;
 
 	memcpy(&v, value_of(o, f), sizeof(v));
 	if (f->optional && v == 0)
 		return 0;
-	if (v < f->min || v > f->max)
-		return error_set(err, EINVAL, "-%s: %s is %llu, allowed are %llu to %llu",
-			o->class->name, f->key, (unsigned long long)v, (unsigned long long)f->min,
-			(unsigned long long)f->max);
-	return 0;
+	if (v >= f->min && v <= f->max)
+		return 0;
+	snprintf(why, sizeof(why), "is %llu, allowed are %llu to %llu", (unsigned long long)v,
+		(unsigned long long)f->min, (unsigned long long)f->max);
+	return refuse(o, f, err, why);
 }
 
 static int check_enum(const struct qemu_object *o, const struct qemu_field *f, struct error *err)
@@ -121,7 +179,29 @@ static int check_enum(const struct qemu_object *o, const struct qemu_field *f, s
 	return v < n ? 0 : refuse(o, f, err, "is a word that is not in its list");
 }
 
-static int check_field(const struct qemu_object *o, const struct qemu_field *f, struct error *err)
+static int check_fds(const struct qemu_object *o, const struct qemu_field *f, struct error *err)
+{
+	const struct qemu_fds *fds = fds_of(o, f);
+
+	if (fds->n == 0 && !f->optional)
+		return refuse(o, f, err, "is missing");
+	for (size_t i = 0; i < fds->n; i++)
+		if (fds->fd[i].fd < 0)
+			return refuse(o, f, err, "is not open");
+	return 0;
+}
+
+static int check_mac(const struct qemu_object *o, const struct qemu_field *f, struct error *err)
+{
+	static const uint8_t zero[6];
+	const uint8_t *mac = value_of(o, f);
+
+	if ((mac[0] & 1) || memcmp(mac, zero, sizeof(zero)) == 0)
+		return refuse(o, f, err, "is not the address of one station");
+	return 0;
+}
+
+static int check_value(const struct qemu_object *o, const struct qemu_field *f, struct error *err)
 {
 	switch (f->type) {
 	case QEMU_FIELD_ID:
@@ -129,15 +209,34 @@ static int check_field(const struct qemu_object *o, const struct qemu_field *f, 
 		return check_text(o, f, err);
 	case QEMU_FIELD_NUMBER:
 	case QEMU_FIELD_SIZE:
+	case QEMU_FIELD_SLOT:
+	case QEMU_FIELD_DEVNO:
 		return check_number(o, f, err);
 	case QEMU_FIELD_ENUM:
 		return check_enum(o, f, err);
 	case QEMU_FIELD_FD:
 		return fd_of(o, f)->fd >= 0 ? 0 : refuse(o, f, err, "is not open");
+	case QEMU_FIELD_FDS:
+		return check_fds(o, f, err);
+	case QEMU_FIELD_MAC:
+		return check_mac(o, f, err);
 	case QEMU_FIELD_BOOL:
+	case QEMU_FIELD_FIXED:
 		break;
 	}
 	return 0;
+}
+
+static int check_field(const struct qemu_object *o, const struct qemu_field *f, struct error *err)
+{
+	char why[64];
+
+	if (!f->only || (f->only & (1U << o->transport)))
+		return check_value(o, f, err);
+	if (f->type == QEMU_FIELD_FIXED || qemu_field_is_unset(o, f))
+		return 0;
+	snprintf(why, sizeof(why), "is unknown with transport '%s'", qemu_transports[o->transport]);
+	return refuse(o, f, err, why);
 }
 
 int qemu_object_check(const struct qemu_object *o, struct error *err)
@@ -159,6 +258,17 @@ int qemu_set_text(char *field, size_t size, const char *text, struct error *err)
 		return error_set(err, EINVAL, "'%.32s...' is %zu bytes long, the limit is %zu",
 			text, len, size - 1);
 	memcpy(field, text, len + 1);
+	return 0;
+}
+
+int qemu_set_id(char field[QEMU_ID_SIZE], const char *prefix, const char *text, struct error *err)
+{
+	size_t len = strlen(prefix) + strlen(text);
+
+	if (len >= QEMU_ID_SIZE)
+		return error_set(err, EINVAL, "the identifier '%s%.32s...' is %zu bytes long, the limit is %d",
+			prefix, text, len, QEMU_ID_SIZE - 1);
+	snprintf(field, QEMU_ID_SIZE, "%s%s", prefix, text);
 	return 0;
 }
 

@@ -10,12 +10,6 @@
 
 #include "vmmd/qemu_object.h"
 
-static const char *const transports[] = {
-	[QEMU_TRANSPORT_PCI] = "pci",
-	[QEMU_TRANSPORT_DEVICE] = "device",
-	[QEMU_TRANSPORT_CCW] = "ccw",
-};
-
 void qemu_argv_done(struct qemu_argv *argv)
 {
 	while (argv->n > 0)
@@ -70,29 +64,11 @@ static bool bool_of(const struct qemu_object *o, const struct qemu_field *f)
 	return *(const bool *)text_of(o, f);
 }
 
-static unsigned fd_number(const struct qemu_object *o, const struct qemu_field *f)
-{
-	return ((const struct qemu_fd *)text_of(o, f))->number;
-}
-
 static bool is_absent(const struct qemu_object *o, const struct qemu_field *f)
 {
-	if (!f->optional)
-		return false;
-	switch (f->type) {
-	case QEMU_FIELD_ID:
-	case QEMU_FIELD_TEXT:
-		return !*text_of(o, f);
-	case QEMU_FIELD_NUMBER:
-	case QEMU_FIELD_SIZE:
-		return number_of(o, f) == 0;
-	case QEMU_FIELD_BOOL:
-		return !bool_of(o, f);
-	case QEMU_FIELD_ENUM:
-	case QEMU_FIELD_FD:
-		break;
-	}
-	return false;
+	if (f->only && !(f->only & (1U << o->transport)))
+		return true;
+	return f->optional && qemu_field_is_unset(o, f);
 }
 
 /* "virtio-rng" and the transport: "virtio-rng-pci" */
@@ -101,19 +77,7 @@ static int type_of(const struct qemu_object *o, char *ret, size_t size)
 	bool transport = o->class->has_transport;
 
 	return snprintf(ret, size, "%s%s%s", o->class->type, transport ? "-" : "",
-		transport ? transports[o->transport] : "");
-}
-
-/* ---- key=value ---- */
-
-/* The one place where a value becomes part of a key=value list: commas are doubled. */
-static void put_quoted(FILE *f, const char *text)
-{
-	for (; *text; text++) {
-		if (*text == ',')
-			fputc(',', f);
-		fputc(*text, f);
-	}
+		transport ? qemu_transports[o->transport] : "");
 }
 
 static void put_size(FILE *f, uint64_t bytes)
@@ -129,15 +93,41 @@ static void put_size(FILE *f, uint64_t bytes)
 	fprintf(f, "%llu%s", (unsigned long long)(bytes >> units[i].shift), units[i].unit);
 }
 
-static void put_value(FILE *out, const struct qemu_object *o, const struct qemu_field *f)
+static void put_fd(FILE *out, const struct qemu_fd *fd, enum qemu_form form)
 {
+	if (form == QEMU_FORM_QMP && *fd->name)
+		fputs(fd->name, out);
+	else
+		fprintf(out, "%u", fd->number);
+}
+
+static void put_fds(FILE *out, const struct qemu_fds *fds, enum qemu_form form)
+{
+	for (size_t i = 0; i < fds->n; i++) {
+		fputs(i ? ":" : "", out);
+		put_fd(out, &fds->fd[i], form);
+	}
+}
+
+static void put_mac(FILE *out, const uint8_t mac[6])
+{
+	fprintf(out, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],
+		mac[5]);
+}
+
+/* A value as text, nothing quoted. */
+static void put_value(FILE *out, const struct qemu_object *o, const struct qemu_field *f,
+	enum qemu_form form)
+{
+	const void *value = text_of(o, f);
+
 	switch (f->type) {
 	case QEMU_FIELD_ID:
 	case QEMU_FIELD_TEXT:
-		put_quoted(out, text_of(o, f));
+		fputs(value, out);
 		break;
 	case QEMU_FIELD_ENUM:
-		put_quoted(out, word_of(o, f));
+		fputs(word_of(o, f), out);
 		break;
 	case QEMU_FIELD_NUMBER:
 		fprintf(out, "%llu", (unsigned long long)number_of(o, f));
@@ -149,30 +139,83 @@ static void put_value(FILE *out, const struct qemu_object *o, const struct qemu_
 		fputs(bool_of(o, f) ? "on" : "off", out);
 		break;
 	case QEMU_FIELD_FD:
-		fprintf(out, "%u", fd_number(o, f));
+		put_fd(out, value, form);
+		break;
+	case QEMU_FIELD_FDS:
+		put_fds(out, value, form);
+		break;
+	case QEMU_FIELD_MAC:
+		put_mac(out, value);
+		break;
+	case QEMU_FIELD_SLOT:
+		fprintf(out, "%02llx", (unsigned long long)number_of(o, f));
+		break;
+	case QEMU_FIELD_DEVNO:
+		fprintf(out, "fe.0.%04llx", (unsigned long long)number_of(o, f));
+		break;
+	case QEMU_FIELD_FIXED:
+		fputs(f->fixed, out);
 		break;
 	}
 }
 
-static void put_keyval(FILE *out, const struct qemu_object *o)
+/* The caller's; NULL: out of memory. */
+static char *value_text(const struct qemu_object *o, const struct qemu_field *f,
+	enum qemu_form form)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	if (!out)
+		return NULL;
+	put_value(out, o, f, form);
+	return fclose(out) == 0 ? steal(text) : NULL;
+}
+
+/* ---- key=value ---- */
+
+/* The one place where a value becomes part of a key=value list: commas are doubled. */
+static void put_quoted(FILE *f, const char *text)
+{
+	for (; *text; text++) {
+		if (*text == ',')
+			fputc(',', f);
+		fputc(*text, f);
+	}
+}
+
+static int put_pair(FILE *out, const struct qemu_object *o, const struct qemu_field *f)
+{
+	_cleanup_free_ char *value = value_text(o, f, QEMU_FORM_ARGV);
+
+	if (!value)
+		return -ENOMEM;
+	if (!f->implicit)
+		fprintf(out, "%s=", f->key);
+	put_quoted(out, value);
+	return 0;
+}
+
+static int put_keyval(FILE *out, const struct qemu_object *o)
 {
 	const char *comma = "";
 	char type[QEMU_ID_SIZE];
+	int r = 0;
 
 	if (o->class->type) {
 		type_of(o, type, sizeof(type));
 		put_quoted(out, type);
 		comma = ",";
 	}
-	for (const struct qemu_field *f = o->class->fields; f->key; f++) {
+	for (const struct qemu_field *f = o->class->fields; f->key && r == 0; f++) {
 		if (is_absent(o, f))
 			continue;
 		fputs(comma, out);
-		if (!f->implicit)
-			fprintf(out, "%s=", f->key);
-		put_value(out, o, f);
+		r = put_pair(out, o, f);
 		comma = ",";
 	}
+	return r;
 }
 
 /* The caller's; NULL: out of memory. */
@@ -181,11 +224,12 @@ static char *keyval(const struct qemu_object *o)
 	_cleanup_free_ char *text = NULL;
 	size_t len;
 	FILE *out = open_memstream(&text, &len);
+	int r;
 
 	if (!out)
 		return NULL;
-	put_keyval(out, o);
-	return fclose(out) == 0 ? steal(text) : NULL;
+	r = put_keyval(out, o);
+	return fclose(out) == 0 && r == 0 ? steal(text) : NULL;
 }
 
 static int print_keyval(const struct qemu_object *o, struct qemu_argv *argv)
@@ -197,26 +241,17 @@ static int print_keyval(const struct qemu_object *o, struct qemu_argv *argv)
 
 /* ---- JSON ---- */
 
-static struct json_object *json_value(const struct qemu_object *o, const struct qemu_field *f)
+static struct json_object *json_value(const struct qemu_object *o, const struct qemu_field *f,
+	enum qemu_form form)
 {
-	char text[16];
+	_cleanup_free_ char *text = NULL;
 
-	switch (f->type) {
-	case QEMU_FIELD_ID:
-	case QEMU_FIELD_TEXT:
-		return json_object_new_string(text_of(o, f));
-	case QEMU_FIELD_ENUM:
-		return json_object_new_string(word_of(o, f));
-	case QEMU_FIELD_NUMBER:
-	case QEMU_FIELD_SIZE:
+	if (f->type == QEMU_FIELD_NUMBER || f->type == QEMU_FIELD_SIZE)
 		return json_object_new_uint64(number_of(o, f));
-	case QEMU_FIELD_BOOL:
+	if (f->type == QEMU_FIELD_BOOL)
 		return json_object_new_boolean(bool_of(o, f));
-	case QEMU_FIELD_FD: /* a string in QEMU's schema: it may be a name too */
-		snprintf(text, sizeof(text), "%u", fd_number(o, f));
-		return json_object_new_string(text);
-	}
-	return NULL;
+	text = value_text(o, f, form);
+	return text ? json_object_new_string(text) : NULL;
 }
 
 static int json_add_consume(struct json_object *to, const char *key, struct json_object *value)
@@ -227,7 +262,7 @@ static int json_add_consume(struct json_object *to, const char *key, struct json
 	return -ENOMEM;
 }
 
-struct json_object *qemu_object_json(const struct qemu_object *o)
+struct json_object *qemu_object_json(const struct qemu_object *o, enum qemu_form form)
 {
 	struct json_object *json = json_object_new_object();
 	char type[QEMU_ID_SIZE];
@@ -239,7 +274,7 @@ struct json_object *qemu_object_json(const struct qemu_object *o)
 	}
 	for (const struct qemu_field *f = o->class->fields; f->key && r == 0; f++)
 		if (!is_absent(o, f))
-			r = json_add_consume(json, f->key, json_value(o, f));
+			r = json_add_consume(json, f->key, json_value(o, f, form));
 	if (r == 0)
 		return json;
 	json_object_put(json);
@@ -248,7 +283,7 @@ struct json_object *qemu_object_json(const struct qemu_object *o)
 
 static int print_json(const struct qemu_object *o, struct qemu_argv *argv)
 {
-	struct json_object *json = qemu_object_json(o);
+	struct json_object *json = qemu_object_json(o, QEMU_FORM_ARGV);
 	const char *text = NULL;
 	int r = push_switch(argv, o->class->name);
 
@@ -276,8 +311,7 @@ static int print_switch(const struct qemu_object *o, const struct qemu_field *f,
 	if (r < 0)
 		return r;
 	/* Not a list: QEMU takes the word as it is. */
-	return push_consume(argv,
-		strdup(f->type == QEMU_FIELD_ENUM ? word_of(o, f) : text_of(o, f)));
+	return push_consume(argv, value_text(o, f, QEMU_FORM_ARGV));
 }
 
 int qemu_object_print(const struct qemu_object *o, enum qemu_form form, struct qemu_argv *argv)

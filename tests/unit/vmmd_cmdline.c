@@ -226,7 +226,7 @@ TEST (transport_is_a_parameter) {
 			p->transport = (enum qemu_transport)i;
 		for (o = c.objects; o->next; o = o->next)
 			;
-		json = qemu_object_json(o);
+		json = qemu_object_json(o, QEMU_FORM_ARGV);
 		CHECK_STR(json_object_get_string(json_object_object_get(json, "driver")), names[i]);
 		json_object_put(json);
 		qemu_cmdline_done(&c);
