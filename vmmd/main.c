@@ -9,9 +9,12 @@
 
 #define NOFILE 64 /* our channels, three pairs and the share during LAUNCH */
 
+/* The machines there are tests of a whole VM for. */
+static const char *const machines[] = { [MACHINE_Q35] = "q35", NULL };
+
 static int parse(int argc, char **argv, struct vmmd_options *o, struct error *err)
 {
-	const char *accel = NULL, *machine = machine_types[MACHINE_Q35];
+	const char *accel = NULL, *machine = machines[MACHINE_Q35];
 	const struct option table[] = {
 		{ "uid", OPTION_NUMBER, &o->uid, false },
 		{ "accel", OPTION_TEXT, &accel, false },
@@ -28,7 +31,7 @@ static int parse(int argc, char **argv, struct vmmd_options *o, struct error *er
 	if (o->uid == 0 || o->uid >= (uid_t)-1)
 		return error_set(err, EINVAL, "uid=%llu is not for vmmd",
 			(unsigned long long)o->uid);
-	r = qemu_word(machine_types, "machine", machine, err);
+	r = qemu_word(machines, "machine", machine, err);
 	if (r < 0)
 		return r;
 	o->machine = (enum machine_type)r;

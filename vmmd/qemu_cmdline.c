@@ -9,7 +9,23 @@
 
 /* ---- the tables: everything about a switch but its values ---- */
 
-const char *const machine_types[] = { [MACHINE_Q35] = "q35", NULL };
+const char *const machine_types[] = {
+	[MACHINE_Q35] = "q35",
+	[MACHINE_MICROVM] = "microvm",
+	[MACHINE_VIRT] = "virt",
+	[MACHINE_S390] = "s390-ccw-virtio",
+	NULL,
+};
+static const enum qemu_transport machine_transports[] = {
+	[MACHINE_Q35] = QEMU_TRANSPORT_PCI,
+	[MACHINE_MICROVM] = QEMU_TRANSPORT_DEVICE,
+	[MACHINE_VIRT] = QEMU_TRANSPORT_PCI,
+	[MACHINE_S390] = QEMU_TRANSPORT_CCW,
+};
+static const char *const confidentials[] = { [CONFIDENTIAL_SEV] = "sev-guest",
+	[CONFIDENTIAL_SEV_SNP] = "sev-snp-guest", [CONFIDENTIAL_TDX] = "tdx-guest",
+	[CONFIDENTIAL_S390_PV] = "s390-pv-guest" };
+static const char *const irqchips[] = { "default", "on", "split", NULL };
 const char *const accels[] = { [ACCEL_TCG] = "tcg", [ACCEL_KVM] = "kvm", NULL };
 
 /* What a guest may see of a CPU: all that TCG knows; all that the host has. */
@@ -21,10 +37,6 @@ static const char *const words_slew[] = { "slew", NULL };
 static const char *const words_deny[] = { "deny", NULL };
 static const char *const words_none[] = { "none", NULL };
 static const char *const words_control[] = { "control", NULL };
-
-#define VCPUS_MAX  255 /* q35 without interrupt remapping */
-#define MEMORY_MIN (UINT64_C(32) << 20)
-#define MEMORY_MAX (UINT64_C(1) << 40)
 
 static const struct qemu_field name_fields[] = {
 	TEXT(name, guest, "guest", .implicit = true),
@@ -42,29 +54,72 @@ static CLASS(kernel, .name = "kernel", .style = QEMU_STYLE_SWITCHES);
 
 static const struct qemu_field smp_fields[] = {
 	FIELD(smp, cpus, "cpus", NUMBER, .implicit = true, RANGE(1, VCPUS_MAX)),
+	FIELD(smp, maxcpus, "maxcpus", NUMBER, OPTIONAL, RANGE(1, VCPUS_MAX)),
 	{ 0 },
 };
 static CLASS(smp, .name = "smp", .style = QEMU_STYLE_KEYVAL);
 
-static const struct qemu_field machine_fields[] = {
-	WORD(machine, type, "type", machine_types, .implicit = true),
-	WORD(machine, accel, "accel", accels),
+#define MACHINE_CLASS(m)                                                                           \
+	static const struct qemu_class machine_##m##_class = { .fields = machine_##m##_fields,     \
+		.size = sizeof(struct machine), .name = "machine", .style = QEMU_STYLE_KEYVAL }
+#define MACHINE_START                                                                              \
+	WORD(machine, type, "type", machine_types, .implicit = true),                              \
+		WORD(machine, accel, "accel", accels)
+#define MACHINE_END FIELD(machine, memory_backend, "memory-backend", ID), { 0 }
+
+static const struct qemu_field machine_q35_fields[] = {
+	MACHINE_START,
+	WORD(machine, kernel_irqchip, "kernel-irqchip", irqchips, OPTIONAL),
 	FIELD(machine, sata, "sata", BOOL),
 	FIELD(machine, smbus, "smbus", BOOL),
 	FIELD(machine, vmport, "vmport", BOOL),
-	FIELD(machine, memory_backend, "memory-backend", ID),
-	{ 0 },
+	WORD(machine, nvdimm, "nvdimm", on_off_auto, OPTIONAL),
+	MACHINE_END,
 };
-static CLASS(machine, .name = "machine", .style = QEMU_STYLE_KEYVAL);
+MACHINE_CLASS(q35);
+
+/* Without rtc, pit and pic a guest under TCG finds no clock to calibrate by. */
+static const struct qemu_field machine_microvm_fields[] = {
+	MACHINE_START,
+	WORD(machine, rtc, "rtc", on_off_auto),
+	WORD(machine, pit, "pit", on_off_auto),
+	WORD(machine, pic, "pic", on_off_auto),
+	FIELD(machine, isa_serial, "isa-serial", BOOL),
+	MACHINE_END,
+};
+MACHINE_CLASS(microvm);
+
+static const struct qemu_field machine_virt_fields[] = {
+	MACHINE_START,
+	WORD(machine, nvdimm, "nvdimm", on_off_auto, OPTIONAL),
+	MACHINE_END,
+};
+MACHINE_CLASS(virt);
+
+static const struct qemu_field machine_s390_fields[] = {
+	MACHINE_START,
+	MACHINE_END,
+};
+MACHINE_CLASS(s390);
+
+static const struct qemu_class *const machine_classes[] = {
+	[MACHINE_Q35] = &machine_q35_class,
+	[MACHINE_MICROVM] = &machine_microvm_class,
+	[MACHINE_VIRT] = &machine_virt_class,
+	[MACHINE_S390] = &machine_s390_class,
+};
 
 static const struct qemu_field cpu_fields[] = {
 	WORD(cpu, model, "model", cpu_models, .implicit = true),
+	WORD(cpu, pmu, "pmu", on_off_auto, OPTIONAL),
 	{ 0 },
 };
 static CLASS(cpu, .name = "cpu", .style = QEMU_STYLE_KEYVAL);
 
 static const struct qemu_field memory_fields[] = {
 	FIELD(memory, size, "size", SIZE, .implicit = true, RANGE(MEMORY_MIN, MEMORY_MAX)),
+	FIELD(memory, slots, "slots", NUMBER, OPTIONAL, RANGE(1, 256)),
+	FIELD(memory, maxmem, "maxmem", SIZE, OPTIONAL, RANGE(MEMORY_MIN, MEMORY_MAX)),
 	{ 0 },
 };
 static CLASS(memory, .name = "m", .style = QEMU_STYLE_KEYVAL);
@@ -110,14 +165,6 @@ static const struct qemu_field mon_fields[] = {
 	{ 0 },
 };
 static CLASS(mon, .name = "mon", .style = QEMU_STYLE_KEYVAL);
-
-static const struct qemu_field object_memory_backend_memfd_fields[] = {
-	FIELD(object_memory_backend_memfd, id, "id", ID),
-	FIELD(object_memory_backend_memfd, size, "size", SIZE, RANGE(MEMORY_MIN, MEMORY_MAX)),
-	FIELD(object_memory_backend_memfd, share, "share", BOOL),
-	{ 0 },
-};
-static CLASS(object_memory_backend_memfd, OBJECT("memory-backend-memfd"));
 
 static const struct qemu_field object_rng_builtin_fields[] = {
 	FIELD(object_rng_builtin, id, "id", ID),
@@ -262,10 +309,18 @@ int qemu_cmdline_add_console_consume(struct qemu_cmdline *c, int fd, struct erro
 	return r < 0 ? r : qemu_object_check(&console->base, err);
 }
 
+static int refuse_share_consume(int fd, struct error *err)
+{
+	fd_close(&fd);
+	return error_set(err, EINVAL,
+		"-device vhost-user-fs: virtiofsd cannot map memory of kind 'ram'");
+}
+
 int qemu_cmdline_add_share_consume(struct qemu_cmdline *c, const char *tag, int fd,
 	struct error *err)
 {
-	int r = add_chardev_consume(c, "virtiofs", fd, err);
+	int r = c->memory_kind != MEMORY_RAM ? add_chardev_consume(c, "virtiofs", fd, err)
+					     : refuse_share_consume(fd, err);
 	struct device_vhost_user_fs *fs = r < 0 ? NULL : qemu_cmdline_new(c, &device_vhost_user_fs_class, err);
 
 	if (!fs)
@@ -279,17 +334,20 @@ int qemu_cmdline_add_share_consume(struct qemu_cmdline *c, const char *tag, int 
 	return r < 0 ? r : qemu_object_check(&fs->base, err);
 }
 
-static int add_memory_backend(struct qemu_cmdline *c, uint64_t size, struct error *err)
+static int add_memory(struct qemu_cmdline *c, const struct qemu_config *config, struct error *err)
 {
-	struct object_memory_backend_memfd *mem = qemu_cmdline_new(c, &object_memory_backend_memfd_class, err);
-	int r;
+	const struct memory_backend_config backend = {
+		.id = MEMORY_ID,
+		.kind = config->memory,
+		.size = c->memory.size,
+		.share = config->memory != MEMORY_RAM, /* virtiofsd maps it */
+		.prealloc = config->memory_prealloc,
+		.hugepages = config->memory_hugepages,
+		.path = config->memory_path,
+	};
 
-	if (!mem)
-		return -ENOMEM;
-	mem->size = size;
-	mem->share = true; /* virtiofsd maps it */
-	r = qemu_set_id(mem->id, "", MEMORY_ID, err);
-	return r < 0 ? r : qemu_object_check(&mem->base, err);
+	c->memory_kind = config->memory;
+	return qemu_cmdline_add_memory_backend(c, &backend, err);
 }
 
 static int add_rng(struct qemu_cmdline *c, struct error *err)
@@ -351,7 +409,7 @@ static void init_objects(struct qemu_cmdline *c)
 	qemu_object_init(&c->name.base, &name_class);
 	qemu_object_init(&c->kernel.base, &kernel_class);
 	qemu_object_init(&c->smp.base, &smp_class);
-	qemu_object_init(&c->machine.base, &machine_class);
+	qemu_object_init(&c->machine.base, machine_classes[MACHINE_Q35]);
 	qemu_object_init(&c->cpu.base, &cpu_class);
 	qemu_object_init(&c->memory.base, &memory_class);
 	qemu_object_init(&c->rtc.base, &rtc_class);
@@ -359,6 +417,38 @@ static void init_objects(struct qemu_cmdline *c)
 	qemu_object_init(&c->knobs.base, &knobs_class);
 	c->sandbox.enable = true;
 	c->knobs.nodefaults = c->knobs.no_user_config = c->knobs.no_reboot = c->knobs.S = true;
+}
+
+static int set_machine(struct qemu_cmdline *c, const struct qemu_config *config, struct error *err)
+{
+	struct machine *m = &c->machine;
+
+	if ((unsigned)config->machine >= ARRAY_SIZE(machine_classes))
+		return error_set(err, EINVAL, "-machine: type is a word that is not in its list");
+	qemu_object_init(&m->base, machine_classes[config->machine]);
+	c->transport = machine_transports[config->machine];
+	m->type = config->machine;
+	m->accel = c->cpu.model = config->accel;
+	m->rtc = m->pit = m->pic = ON_OFF_AUTO_ON;
+	c->cpu.pmu = config->no_pmu ? ON_OFF_AUTO_OFF : ON_OFF_AUTO_AUTO;
+	return qemu_set_id(m->memory_backend, "", MEMORY_ID, err);
+}
+
+static int set_sizes(struct qemu_cmdline *c, const struct qemu_config *config, struct error *err)
+{
+	c->smp.cpus = config->vcpus;
+	c->smp.maxcpus = config->max_vcpus;
+	c->memory.size = (uint64_t)config->memory_mib << 20;
+	c->memory.slots = config->memory_slots;
+	c->memory.maxmem = (uint64_t)config->memory_max_mib << 20;
+	if (config->max_vcpus && config->max_vcpus < config->vcpus)
+		return error_set(err, EINVAL, "-smp: maxcpus is %u, less than cpus, %u",
+			config->max_vcpus, config->vcpus);
+	if (!config->memory_slots != !config->memory_max_mib)
+		return error_set(err, EINVAL, "-m: slots and maxmem go together");
+	if (config->memory_slots && config->memory_max_mib <= config->memory_mib)
+		return error_set(err, EINVAL, "-m: maxmem is not above size");
+	return 0;
 }
 
 static int set_texts(struct qemu_cmdline *c, const struct qemu_config *config, struct error *err)
@@ -372,9 +462,15 @@ static int set_texts(struct qemu_cmdline *c, const struct qemu_config *config, s
 		r = qemu_set_text(k->initrd, sizeof(k->initrd), config->initrd, err);
 	if (r == 0)
 		r = qemu_set_text(k->append, sizeof(k->append), config->append, err);
-	if (r == 0)
-		r = qemu_set_id(c->machine.memory_backend, "", MEMORY_ID, err);
 	return r;
+}
+
+static int refuse_confidential(enum confidential kind, struct error *err)
+{
+	if (kind == CONFIDENTIAL_NONE)
+		return 0;
+	return error_set(err, ENOTSUP, "-object %s: confidential guests are not available",
+		(unsigned)kind < ARRAY_SIZE(confidentials) ? confidentials[kind] : "?");
 }
 
 int qemu_cmdline_init(struct qemu_cmdline *c, const struct qemu_config *config, struct error *err)
@@ -383,18 +479,21 @@ int qemu_cmdline_init(struct qemu_cmdline *c, const struct qemu_config *config, 
 	int r;
 
 	init_objects(c);
-	c->transport = QEMU_TRANSPORT_PCI;
-	c->smp.cpus = config->vcpus;
-	c->machine.type = config->machine;
-	c->machine.accel = c->cpu.model = config->accel;
-	c->memory.size = (uint64_t)config->memory_mib << 20;
-	r = set_texts(c, config, err);
-
+	r = refuse_confidential(config->confidential, err);
+	if (r == 0)
+		r = set_machine(c, config, err);
+	if (r == 0)
+		r = set_texts(c, config, err);
+	if (r == 0)
+		r = set_sizes(c, config, err);
 	singles(c, single);
 	for (size_t i = 0; i < SINGLES && r == 0; i++)
 		r = qemu_object_check(single[i], err);
 	if (r == 0)
-		r = add_memory_backend(c, c->memory.size, err);
+		r = add_memory(c, config, err);
+	/* virtiofsd and a guest of today know the modern half of virtio alone. */
+	if (r == 0 && c->transport == QEMU_TRANSPORT_DEVICE)
+		r = qemu_cmdline_add_global(c, "virtio-mmio", "force-legacy", ON_OFF_AUTO_OFF, err);
 	if (r == 0)
 		r = add_rng(c, err);
 	if (r == 0)

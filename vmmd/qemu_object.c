@@ -129,28 +129,55 @@ static bool is_id(const char *text)
 	return true;
 }
 
-static bool is_printable(const char *text)
+/* The character at *text, which is moved behind it; -1: not UTF-8. */
+static int32_t next_char(const unsigned char **text)
 {
-	for (; *text; text++)
-		if (*text < ' ' || *text > '~')
+	static const int32_t least[] = { 0, 0x80, 0x800, 0x10000 };
+	const unsigned char *p = *text;
+	int more = *p < 0x80 ? 0 : *p >> 5 == 6 ? 1 : *p >> 4 == 14 ? 2 : *p >> 3 == 30 ? 3 : -1;
+	int32_t c = more < 1 ? *p : *p & (0x3f >> more);
+
+	if (more < 0)
+		return -1;
+	for (int i = 0; i < more; i++) {
+		if (*++p >> 6 != 2)
+			return -1;
+		c = c << 6 | (*p & 0x3f);
+	}
+	*text = p + 1;
+	return c < least[more] ? -1 : c;
+}
+
+/* UTF-8 that QEMU's JSON takes (no surrogates, no noncharacters), without control characters. */
+static bool is_text(const char *text)
+{
+	const unsigned char *p = (const unsigned char *)text;
+
+	while (*p) {
+		int32_t c = next_char(&p);
+
+		if (c < ' ' || (c >= 0x7f && c < 0xa0) || (c >= 0xd800 && c < 0xe000) ||
+			(c >= 0xfdd0 && c < 0xfdf0) || (c & 0xfffe) == 0xfffe || c > 0x10ffff)
 			return false;
+	}
 	return true;
 }
 
 static int check_text(const struct qemu_object *o, const struct qemu_field *f, struct error *err)
 {
 	bool id = f->type == QEMU_FIELD_ID;
+	size_t size = f->size ? f->size : QEMU_ID_SIZE;
 	const char *text = value_of(o, f);
 
-	if (strnlen(text, id ? QEMU_ID_SIZE : f->size) == (id ? QEMU_ID_SIZE : f->size))
+	if (strnlen(text, size) == size)
 		return refuse(o, f, err, "is too long");
 	if (!*text)
 		return f->optional ? 0 : refuse(o, f, err, "is missing");
 	if (id && !is_id(text))
 		return refuse(o, f, err,
 			"is not an identifier: a letter, then letters, digits, '-', '.', '_'");
-	if (!is_printable(text))
-		return refuse(o, f, err, "has characters that are not printable ASCII");
+	if (!is_text(text))
+		return refuse(o, f, err, "has characters that are not printable");
 	return 0;
 }
 
@@ -263,12 +290,14 @@ int qemu_set_text(char *field, size_t size, const char *text, struct error *err)
 
 int qemu_set_id(char field[QEMU_ID_SIZE], const char *prefix, const char *text, struct error *err)
 {
-	size_t len = strlen(prefix) + strlen(text);
+	size_t before = strlen(prefix), len = strlen(text);
 
-	if (len >= QEMU_ID_SIZE)
-		return error_set(err, EINVAL, "the identifier '%s%.32s...' is %zu bytes long, the limit is %d",
-			prefix, text, len, QEMU_ID_SIZE - 1);
-	snprintf(field, QEMU_ID_SIZE, "%s%s", prefix, text);
+	if (before + len >= QEMU_ID_SIZE)
+		return error_set(err, EINVAL,
+			"the identifier '%s%.32s...' is %zu bytes long, the limit is %d", prefix,
+			text, before + len, QEMU_ID_SIZE - 1);
+	memcpy(field, prefix, before);
+	memcpy(field + before, text, len + 1);
 	return 0;
 }
 

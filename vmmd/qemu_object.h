@@ -41,7 +41,7 @@ struct qemu_fds {
 
 enum qemu_field_type {
 	QEMU_FIELD_ID,     /* char[QEMU_ID_SIZE]: a letter, then letters, digits, "-", ".", "_" */
-	QEMU_FIELD_TEXT,   /* char[size]: printable ASCII */
+	QEMU_FIELD_TEXT,   /* char[size]: UTF-8 without control characters */
 	QEMU_FIELD_ENUM,   /* unsigned: an index into words */
 	QEMU_FIELD_NUMBER, /* uint64_t, min to max */
 	QEMU_FIELD_SIZE,   /* uint64_t in bytes, min to max */
@@ -55,12 +55,12 @@ enum qemu_field_type {
 };
 
 struct qemu_field {
-	const char *key;
+	const char *key; /* JSON: "a.b" is b in an object a */
 	enum qemu_field_type type;
 	size_t offset;
 	bool implicit; /* key=value: printed without its key; only the first field */
 	bool optional; /* "", 0, false, no fds and the first word are not printed */
-	size_t size;
+	size_t size; /* of a text; of an identifier, where its limit is shorter */
 	const char *const *words; /* ends with NULL; optional: the first stands for "not printed" */
 	const char *fixed;
 	unsigned only; /* a mask of 1 << enum qemu_transport: no other has it; 0: all have */

@@ -254,9 +254,31 @@ static struct json_object *json_value(const struct qemu_object *o, const struct 
 	return text ? json_object_new_string(text) : NULL;
 }
 
+/* The object `name` in `in`, made if it is not there. NULL: out of memory. */
+static struct json_object *json_inner(struct json_object *in, const char *name)
+{
+	struct json_object *inner = json_object_object_get(in, name);
+
+	if (inner)
+		return inner;
+	inner = json_object_new_object();
+	if (!inner || json_object_object_add(in, name, inner) == 0)
+		return inner;
+	json_object_put(inner);
+	return NULL;
+}
+
 static int json_add_consume(struct json_object *to, const char *key, struct json_object *value)
 {
-	if (value && json_object_object_add(to, key, value) == 0)
+	const char *dot = strchr(key, '.');
+	char outer[QEMU_ID_SIZE];
+
+	if (dot) {
+		snprintf(outer, sizeof(outer), "%.*s", (int)(dot - key), key);
+		to = json_inner(to, outer);
+		key = dot + 1;
+	}
+	if (to && value && json_object_object_add(to, key, value) == 0)
 		return 0;
 	json_object_put(value);
 	return -ENOMEM;

@@ -121,13 +121,19 @@ TEST (numbers_outside_their_range) {
 }
 
 TEST (texts_outside_their_grammar) {
+	/* Latin-1; cut short; overlong; a surrogate; noncharacters; above Unicode; C1, DEL */
+	static const char *const bad[] = { "\xe4", "\xc3", "\xe2\x82", "\xc0\xaf", "\xe0\x80\xaf",
+		"\xed\xa0\x80", "\xef\xbf\xbf", "\xef\xb7\x90", "\xf4\x90\x80\x80", "\xc2\x85",
+		"\x7f", "\x80" };
 	static char append[QEMU_APPEND_SIZE + 1];
 	struct qemu_config cfg = config();
 
 	cfg.append = "quiet\n-device";
-	expect_refused(&cfg, "-kernel: append has characters that are not printable ASCII");
-	cfg.append = "\xc3\xa4";
-	expect_refused(&cfg, "not printable ASCII");
+	expect_refused(&cfg, "-kernel: append has characters that are not printable");
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		cfg.append = bad[i];
+		expect_refused(&cfg, "not printable");
+	}
 	memset(append, 'a', sizeof(append) - 1);
 	cfg.append = append;
 	expect_refused(&cfg, "is 2048 bytes long, the limit is 2047");
