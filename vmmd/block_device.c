@@ -54,7 +54,7 @@ static const struct qemu_field device_virtio_blk_fields[] = {
 	FIELD(device_virtio_blk, id, "id", ID),
 	NODE(device_virtio_blk, drive, "drive"),
 	TEXT(device_virtio_blk, serial, "serial", OPTIONAL),
-	FIELD(device_virtio_blk, iothread, "iothread", ID, OPTIONAL),
+	FIELD(device_virtio_blk, iothread, "iothread", ID, OPTIONAL, NOT_MMIO),
 	FIELD(device_virtio_blk, discard, "discard", BOOL),
 	FIELD(device_virtio_blk, bus, "bus", ID, OPTIONAL, ONLY_PCI),
 	FIELD(device_virtio_blk, addr, "addr", SLOT, OPTIONAL, ONLY_PCI, RANGE(1, 31)),

@@ -30,7 +30,7 @@ static CLASS(object_iothread, OBJECT("iothread"));
 
 static const struct qemu_field device_virtio_scsi_fields[] = {
 	FIELD(device_virtio_scsi, id, "id", ID),
-	FIELD(device_virtio_scsi, iothread, "iothread", ID, OPTIONAL),
+	FIELD(device_virtio_scsi, iothread, "iothread", ID, OPTIONAL, NOT_MMIO),
 	{ 0 },
 };
 static CLASS(device_virtio_scsi, DEVICE("virtio-scsi"), .has_transport = true);

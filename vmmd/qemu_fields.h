@@ -14,6 +14,8 @@
 #define RANGE(lo, hi)         .min = (lo), .max = (hi)
 #define OPTIONAL              .optional = true
 #define ONLY_PCI              .only = 1U << QEMU_TRANSPORT_PCI
+/* virtio-mmio has no ioeventfd but with KVM, and QEMU refuses a thread without. */
+#define NOT_MMIO              .only = 1U << QEMU_TRANSPORT_PCI | 1U << QEMU_TRANSPORT_CCW
 #define ONLY_CCW              .only = 1U << QEMU_TRANSPORT_CCW
 
 #define CLASS(s, ...)                                                                              \

@@ -1,4 +1,15 @@
-bulkhead_test(test_vmmd_golden golden SOURCES ${CMAKE_CURRENT_LIST_DIR}/vmmd_cmdline.c
-	LINK vmmd_core bulkhead_test)
-target_compile_definitions(test_vmmd_golden PRIVATE
-	GOLDEN_DIR="${CMAKE_CURRENT_LIST_DIR}/vmmd")
+foreach(part cmdline matrix)
+	bulkhead_test(test_vmmd_golden_${part} golden
+		SOURCES ${CMAKE_CURRENT_LIST_DIR}/vmmd_${part}.c ${CMAKE_CURRENT_LIST_DIR}/golden.c
+		LINK vmmd_core bulkhead_test)
+	target_compile_definitions(test_vmmd_golden_${part} PRIVATE
+		GOLDEN_DIR="${CMAKE_CURRENT_LIST_DIR}")
+endforeach()
+
+find_package(Python3 COMPONENTS Interpreter)
+if(Python3_FOUND)
+	add_test(NAME golden/distinct
+		COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_LIST_DIR}/distinct.py
+			${CMAKE_CURRENT_LIST_DIR}/vmmd)
+	set_tests_properties(golden/distinct PROPERTIES LABELS golden)
+endif()

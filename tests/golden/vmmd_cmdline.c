@@ -6,49 +6,12 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "tests/golden/golden.h"
 #include "tests/lib/test.h"
 #include "vmmd/qemu_cmdline.h"
 
-static void compare(const char *name, const char *got)
-{
-	char path[512], want[16384];
-	FILE *f;
-	size_t n;
-
-	snprintf(path, sizeof(path), "%s/%s.txt", GOLDEN_DIR, name);
-	if (getenv("BULKHEAD_GOLDEN_UPDATE")) {
-		f = fopen(path, "we");
-		CHECK(f && fputs(got, f) >= 0);
-		fclose(f);
-		return;
-	}
-	f = fopen(path, "re");
-	if (!f)
-		test_fail(__FILE__, __LINE__, "cannot open %s", path);
-	n = fread(want, 1, sizeof(want) - 1, f);
-	fclose(f);
-	want[n] = '\0';
-	CHECK_STR(got, want);
-}
-
-static void render(const struct qemu_cmdline *c, enum qemu_form form, char *ret, size_t size)
-{
-	CLEANUP(qemu_argv_done) struct qemu_argv argv = QEMU_ARGV_INIT;
-	size_t used = 0;
-
-	CHECK_INT(qemu_cmdline_print(c, form, &argv, NULL), 0);
-	for (size_t i = 0; i < argv.n; i++) {
-		bool joined = form == QEMU_FORM_CLASSIC && i + 1 < argv.n &&
-			argv.arg[i][0] == '-' && argv.arg[i + 1][0] != '-';
-
-		used += (size_t)snprintf(ret + used, size - used, "%s%c", argv.arg[i],
-			joined ? ' ' : '\n');
-	}
-}
-
 static void check(const char *name, const struct qemu_config *config, bool share)
 {
-	char text[16384], classic[256];
 	struct error err = ERROR_INIT;
 	struct qemu_cmdline c;
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -64,11 +27,7 @@ static void check(const char *name, const struct qemu_config *config, bool share
 		r = qemu_cmdline_add_console_consume(&c, dup(null), &err);
 	if (r < 0)
 		test_fail(__FILE__, __LINE__, "%s", err.msg);
-	render(&c, QEMU_FORM_ARGV, text, sizeof(text));
-	compare(name, text);
-	render(&c, QEMU_FORM_CLASSIC, text, sizeof(text));
-	snprintf(classic, sizeof(classic), "%s.classic", name);
-	compare(classic, text);
+	golden_check(name, &c);
 	qemu_cmdline_done(&c);
 	close(null);
 }
