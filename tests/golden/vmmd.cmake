@@ -1,8 +1,12 @@
 foreach(part cmdline matrix)
-	bulkhead_test(test_vmmd_golden_${part} golden
+	set(program test_vmmd_golden_${part})
+	if(part STREQUAL cmdline)
+		set(program test_vmmd_golden)
+	endif()
+	bulkhead_test(${program} golden
 		SOURCES ${CMAKE_CURRENT_LIST_DIR}/vmmd_${part}.c ${CMAKE_CURRENT_LIST_DIR}/golden.c
 		LINK vmmd_core bulkhead_test)
-	target_compile_definitions(test_vmmd_golden_${part} PRIVATE
+	target_compile_definitions(${program} PRIVATE
 		GOLDEN_DIR="${CMAKE_CURRENT_LIST_DIR}")
 endforeach()
 

@@ -6,3 +6,9 @@ foreach(part launch hostile)
 		TIMEOUT 300)
 	add_dependencies(test_vmmd_${part} bulkhead-vmmd bulkhead-slot)
 endforeach()
+
+bulkhead_test(test_vmmd_devices proc
+	SOURCES ${CMAKE_CURRENT_LIST_DIR}/vmmd_devices.c ${CMAKE_CURRENT_LIST_DIR}/vmmd_rig.c
+	LINK vmmd_core bulkhead_ipc bulkhead_test
+	TIMEOUT 300)
+add_dependencies(test_vmmd_devices bulkhead-slot)
