@@ -39,7 +39,7 @@ static const char *const words_none[] = { "none", NULL };
 static const char *const words_control[] = { "control", NULL };
 
 static const struct qemu_field name_fields[] = {
-	TEXT(name, guest, "guest", .implicit = true),
+	TEXT(name, guest, "guest"), /* with its key: a "=" in the text would end one */
 	{ 0 },
 };
 static CLASS(name, .name = "name", .style = QEMU_STYLE_KEYVAL);

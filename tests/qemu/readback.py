@@ -134,7 +134,7 @@ def read_machine(qmp, words, out):
 
 def read_rest(vm, words, out):
     qmp, after = vm.qmp, dict(zip(words, words[1:]))
-    out.equal("-name", after["-name"].replace(",,", ","), qmp.command("query-name")["name"])
+    out.equal("-name", keyvals(words, "-name")[0]["guest"], qmp.command("query-name")["name"])
     for key in ("kernel", "initrd", "append"):
         out.equal(f"-{key}", after[f"-{key}"], qmp.get("/machine", key))
     if "-bios" in after:

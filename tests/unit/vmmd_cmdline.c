@@ -61,7 +61,7 @@ TEST (commas_are_doubled) {
 	cfg.name = "a,b=c,,d";
 	CHECK_INT(qemu_cmdline_init(&c, &cfg, NULL), 0);
 	word_after(&c, QEMU_FORM_ARGV, "-name", 0, word);
-	CHECK_STR(word, "a,,b=c,,,,d");
+	CHECK_STR(word, "guest=a,,b=c,,,,d");
 	qemu_cmdline_done(&c);
 }
 
