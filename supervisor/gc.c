@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/fd.h"
@@ -12,6 +14,7 @@
 #include "supervisor/process.h"
 
 #define NAME_FILE_MAX (16 << 10)
+#define EMPTY_FOR_S   60
 
 /* A sandbox's four lines: address, namespace, id, bundle. Cuts the text into them. */
 static int read_name(int run_dir, const char *entry, char **text, char *line[4])
@@ -39,6 +42,16 @@ static int read_name(int run_dir, const char *entry, char **text, char *line[4])
 	return 0;
 }
 
+/* What a `start` or `delete` that failed at its very last step left. Not one that is being made. */
+static void remove_empty(int run_dir, const char *entry)
+{
+	struct stat st;
+
+	if (fstatat(run_dir, entry, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		time(NULL) - st.st_mtime > EMPTY_FOR_S)
+		unlinkat(run_dir, entry, AT_REMOVEDIR);
+}
+
 /* Nobody will ask for it again: its supervisor is dead, and containerd has removed the bundle. */
 static bool is_forgotten(const struct sandbox *s, const char *bundle)
 {
@@ -56,8 +69,10 @@ static void look_at(const struct config *c, int run_dir, const char *entry)
 	struct sandbox s;
 	struct error err = ERROR_INIT;
 
-	if (read_name(run_dir, entry, &text, line) < 0)
-		return; /* being made, or not ours */
+	if (read_name(run_dir, entry, &text, line) < 0) {
+		remove_empty(run_dir, entry); /* else being made, or not ours */
+		return;
+	}
 
 	const struct args a = { .address = line[0], .namespace = line[1], .id = line[2] };
 

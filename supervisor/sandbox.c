@@ -18,6 +18,8 @@
 #include "common/log.h"
 #include "ipc/ctl.h"
 
+#define NAME	     "name"
+#define RELEASED     "released"
 #define FILE_MAX     (16 << 10)
 #define LOCK_WAIT_MS 3000
 
@@ -112,7 +114,7 @@ static int fill_dir(struct sandbox *s, const struct config *c, const struct args
 	if (r < 0)
 		return r;
 	snprintf(text, sizeof(text), "%s\n%s\n%s\n%s\n", a->address, a->namespace, id, bundle);
-	r = sandbox_write(s, "name", text, err);
+	r = sandbox_write(s, NAME, text, err);
 	if (r < 0)
 		return r;
 	if (mkdirat(s->dir_fd, "state", 0700) < 0 || mkdirat(s->dir_fd, "share", 0700) < 0 ||
@@ -161,6 +163,8 @@ int sandbox_open(struct sandbox *s, struct error *err)
 			s->lease = -1;
 	}
 	s->keep = !text && err->code != ENOENT;
+	if (faccessat(s->dir_fd, RELEASED, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		s->lease = -1; /* given back already, and perhaps leased again */
 	return 0;
 }
 
@@ -196,20 +200,33 @@ char *sandbox_read(const struct sandbox *s, const char *name, struct error *err)
 	return text;
 }
 
+/* What goes last of a sandbox's directory, in the order of remove_dir(). */
+static bool goes_last(const char *name)
+{
+	return strcmp(name, RELEASED) == 0 || strcmp(name, NAME) == 0;
+}
+
 /* Plain files of one directory: ours, or persistd's in state/. Never follows anything. */
-static void remove_files(int dir_fd)
+static int remove_files(int dir_fd, bool all)
 {
 	DIR *d = fdopendir(dir_fd);
 	struct dirent *e;
+	int r = 0;
 
 	if (!d) {
-		close(dir_fd);
-		return;
+		r = -errno;
+		fd_close(&dir_fd);
+		return r;
 	}
-	while ((e = readdir(d)))
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-			unlinkat(dirfd(d), e->d_name, 0);
+	while ((e = readdir(d))) {
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+			(!all && goes_last(e->d_name)))
+			continue;
+		if (unlinkat(dirfd(d), e->d_name, 0) < 0)
+			r = -errno;
+	}
 	closedir(d);
+	return r;
 }
 
 static void remove_failed(struct sandbox *s, const char *what)
@@ -223,19 +240,10 @@ static void remove_places(struct sandbox *s)
 	static const char *const places[] = { "state", "share" };
 	int state = openat(s->dir_fd, "state", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (state >= 0)
-		remove_files(state);
+		remove_files(state, true);
 	for (size_t i = 0; i < ARRAY_SIZE(places); i++)
 		if (unlinkat(s->dir_fd, places[i], AT_REMOVEDIR) < 0 && errno != ENOENT)
 			remove_failed(s, places[i]);
-}
-
-static void remove_dir(struct sandbox *s)
-{
-	if (s->dir_fd < 0)
-		return;
-	remove_files(fcntl(s->dir_fd, F_DUPFD_CLOEXEC, 0));
-	if (rmdir(s->dir) < 0 && errno != ENOENT)
-		log_warn("remove %s: %s", s->dir, strerrordesc_np(errno));
 }
 
 static void remove_socket(struct sandbox *s)
@@ -246,27 +254,44 @@ static void remove_socket(struct sandbox *s)
 		remove_failed(s, s->socket);
 }
 
-static void remove_lease(const struct sandbox *s)
+/*
+ * Nobody else gets these uids until here. The lease becomes a directory of ours, in one step:
+ * if we end at any point, the next delete or gc finds either a lease that is still ours or
+ * RELEASED, and then the number in `lease` may be somebody else's by now.
+ */
+static void release(struct sandbox *s)
 {
 	char path[sizeof(s->uids) + 24];
 
+	if (s->lease < 0)
+		return;
 	snprintf(path, sizeof(path), "%s/%ld", s->uids, s->lease);
-	if (s->lease >= 0 && rmdir(path) < 0 && errno != ENOENT)
-		log_warn("remove %s: %s", path, strerrordesc_np(errno));
+	if (renameat(AT_FDCWD, path, s->dir_fd, RELEASED) < 0 && errno != ENOENT)
+		remove_failed(s, path);
+}
+
+/* `name` is the last file: with it gc finds the directory. Without any it is empty, and gc's too. */
+static void remove_dir(struct sandbox *s)
+{
+	if (remove_files(fcntl(s->dir_fd, F_DUPFD_CLOEXEC, 0), false) < 0 ||
+		(unlinkat(s->dir_fd, RELEASED, AT_REMOVEDIR) < 0 && errno != ENOENT) ||
+		(unlinkat(s->dir_fd, NAME, 0) < 0 && errno != ENOENT) ||
+		(rmdir(s->dir) < 0 && errno != ENOENT))
+		remove_failed(s, "the rest");
 }
 
 void sandbox_remove(struct sandbox *s)
 {
 	remove_socket(s);
-	if (s->dir_fd >= 0)
+	if (s->dir_fd >= 0) {
 		remove_places(s);
-	if (s->keep) {
-		log_warn("%s stays, so that the next delete or start can go on", s->dir);
-	} else {
-		remove_dir(s);
-		/* The lease last: until here nobody else gets these uids. */
-		remove_lease(s);
+		if (!s->keep)
+			release(s);
+		if (!s->keep)
+			remove_dir(s);
 	}
+	if (s->keep)
+		log_warn("%s stays, so that the next delete or start can go on", s->dir);
 	s->lease = -1;
 	fd_close(&s->dir_fd);
 }

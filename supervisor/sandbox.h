@@ -6,6 +6,7 @@
  *				SHA-256(address NUL namespace NUL id)
  *		name		those three and the bundle, one a line
  *		lease		n
+ *		released/	was uids/<n>: n is not ours any more
  *		cgroups		one absolute directory a line: the sandbox cgroup in
  *				each hierarchy, v2 first
  *		supervisor	host pid and start time of the supervisor
@@ -50,9 +51,9 @@ int sandbox_create(struct sandbox *s, const struct config *c, const struct args 
 int sandbox_open(struct sandbox *s, struct error *err);
 
 /*
- * Removes socket, directory, lease, in this order; a failed step is logged. As
- * long as something is left, or s->keep says so, the directory and the lease
- * stay too: they are how the next delete or start finds it.
+ * Removes socket, state and share; gives the lease back; removes the directory, in
+ * this order. A failed step is logged and what follows it stays, as it does when
+ * s->keep says so: that is how the next delete or start finds what is left.
  */
 void sandbox_remove(struct sandbox *s);
 

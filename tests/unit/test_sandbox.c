@@ -1,11 +1,13 @@
 #include "supervisor/launcher.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "supervisor/process.h"
@@ -145,6 +147,97 @@ TEST(what_cannot_be_removed_is_found_again)
 	sandbox_remove(&again);
 	CHECK(stat(lease, &st) < 0);
 	CHECK(stat(s.dir, &st) < 0);
+	remove_run_dir();
+}
+
+/* A lease that cannot be given back is found again, and given back then. */
+TEST(a_lease_that_cannot_be_given_back)
+{
+	struct error err = ERROR_INIT;
+	struct sandbox s;
+	struct stat st;
+	char lease[600], obstacle[600];
+
+	make_run_dir();
+	CHECK_INT(create(&s, "one", &err), 0);
+	snprintf(lease, sizeof(lease), "%s/%ld", s.uids, s.lease);
+	snprintf(obstacle, sizeof(obstacle), "%s/released", s.dir);
+	/* Of another kind than a directory: the lease cannot become it. */
+	CHECK_INT(mknod(obstacle, S_IFREG | 0600, 0), 0);
+	sandbox_remove(&s);
+	CHECK_INT(stat(lease, &st), 0);
+	CHECK_INT(stat(s.dir, &st), 0);
+
+	CHECK_INT(unlink(obstacle), 0);
+	launcher_gc(&config);
+	CHECK(stat(lease, &st) < 0);
+	CHECK(stat(s.dir, &st) < 0);
+	remove_run_dir();
+}
+
+/* `delete` ended between giving back the lease and its last step: the number is another's by now. */
+TEST(a_lease_that_was_given_back_is_not_taken_from_the_next)
+{
+	struct error err = ERROR_INIT;
+	struct sandbox one, two;
+	struct stat st;
+	char path[600], lease[600];
+
+	make_run_dir();
+	CHECK_INT(create(&one, "one", &err), 0);
+	snprintf(lease, sizeof(lease), "%s/%ld", one.uids, one.lease);
+	snprintf(path, sizeof(path), "%s/released", one.dir);
+	CHECK_INT(rename(lease, path), 0);
+	sandbox_done(&one);
+	CHECK_INT(create(&two, "two", &err), 0);
+	CHECK_INT(two.lease, 0);
+
+	CHECK_INT(sandbox_open(&one, &err), 0);
+	CHECK_INT(one.lease, -1);
+	sandbox_remove(&one);
+	CHECK(stat(one.dir, &st) < 0);
+	CHECK_INT(stat(lease, &st), 0);
+	sandbox_remove(&two);
+	CHECK(stat(lease, &st) < 0);
+	remove_run_dir();
+}
+
+/* What is in the way of one step stops those that follow: `name` is there until nothing else is. */
+TEST(a_directory_that_cannot_be_emptied_keeps_its_name)
+{
+	struct error err = ERROR_INIT;
+	struct sandbox s;
+	struct stat st;
+	char path[600], name[600];
+
+	make_run_dir();
+	CHECK_INT(create(&s, "one", &err), 0);
+	snprintf(path, sizeof(path), "%s/other", s.dir);
+	snprintf(name, sizeof(name), "%s/name", s.dir);
+	CHECK_INT(mkdir(path, 0700), 0);
+	sandbox_remove(&s);
+	CHECK_INT(stat(name, &st), 0);
+	CHECK_INT(rmdir(path), 0);
+	launcher_gc(&config);
+	CHECK(stat(s.dir, &st) < 0);
+	remove_run_dir();
+}
+
+TEST(gc_removes_an_empty_directory_that_is_old)
+{
+	const struct timespec old[2] = { { .tv_sec = time(NULL) - 100 }, { .tv_sec = time(NULL) - 100 } };
+	char fresh[600], left[600], uids[600];
+
+	make_run_dir();
+	snprintf(fresh, sizeof(fresh), "%s/0123456789abcdef", run_dir);
+	snprintf(left, sizeof(left), "%s/fedcba9876543210", run_dir);
+	snprintf(uids, sizeof(uids), "%s/uids", run_dir);
+	CHECK(mkdir(fresh, 0700) == 0 && mkdir(left, 0700) == 0 && mkdir(uids, 0700) == 0);
+	CHECK_INT(utimensat(AT_FDCWD, left, old, 0), 0);
+	launcher_gc(&config);
+	CHECK_INT(access(fresh, F_OK), 0);
+	CHECK_INT(access(left, F_OK), -1);
+	CHECK_INT(rmdir(fresh), 0);
 	remove_run_dir();
 }
 
