@@ -13,6 +13,10 @@
 #define OUTPUT_PIECE ((size_t)64 << 10)
 #define INPUT_PIECE  ((size_t)32 << 10)
 
+/*
+ * O_NONBLOCK belongs to the open file, which mountd has made and may still have: a mountd that has
+ * been taken over can take it away again. So it is looked at whenever the FIFO is used.
+ */
 static void set_nonblocking(int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
@@ -48,8 +52,10 @@ static void output_finish(struct output *o)
 static void write_out(struct output *o)
 {
 	while (o->fd >= 0 && o->sent < o->len) {
-		ssize_t n = write(o->fd, o->data + o->sent, o->len - o->sent);
+		ssize_t n;
 
+		set_nonblocking(o->fd);
+		n = write(o->fd, o->data + o->sent, o->len - o->sent);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN) {
@@ -137,7 +143,6 @@ void output_init(struct output *o, const struct stream_owner *owner,
 	};
 	if (o->fd < 0)
 		return;
-	set_nonblocking(o->fd);
 	event_assign(&o->writable, owner->base, o->fd, EV_WRITE, on_writable, o);
 }
 
@@ -200,10 +205,12 @@ static void on_stdin(evutil_socket_t fd, short events, void *arg)
 {
 	static uint8_t buf[INPUT_PIECE];
 	struct input *in = arg;
-	ssize_t n = read(in->fd, buf, sizeof(buf));
+	ssize_t n;
 
 	(void)fd;
 	(void)events;
+	set_nonblocking(in->fd);
+	n = read(in->fd, buf, sizeof(buf));
 	if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
 		event_add(&in->readable, NULL);
 		return;
@@ -274,7 +281,6 @@ void input_init(struct input *in, const struct stream_owner *owner, int fd_consu
 	*in = (struct input){ .owner = owner, .fd = fd_consume, .spare = spare_consume };
 	if (in->fd < 0)
 		return;
-	set_nonblocking(in->fd);
 	event_assign(&in->readable, owner->base, in->fd, EV_READ, on_stdin, in);
 }
 

@@ -1,5 +1,6 @@
 /* The real agentd: what it asks the guest for, every byte of the streams, and how processes end. */
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -347,6 +348,57 @@ TEST(nobody_reads_stdout)
 	guest_request_done(&out);
 	guest_request_done(&wait);
 	close(fifo);
+	rig_done(&rig);
+}
+
+/* O_NONBLOCK is the open file's: whoever else has it can take it away. */
+static void make_blocking(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	CHECK(flags >= 0 && (flags & O_NONBLOCK));
+	CHECK_INT(fcntl(fd, F_SETFL, flags & ~O_NONBLOCK), 0);
+}
+
+TEST(a_fifo_that_mountd_makes_blocking_again)
+{
+	struct guest_request wait, out, r;
+	static char data[65536];
+	char path[32];
+	int p[2], fifo;
+	uint32_t seq;
+
+	need_root();
+	rig_up(&rig);
+	rig_sandbox(&rig);
+	CHECK(pipe2(p, O_CLOEXEC) == 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", p[1]);
+	fifo = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	CHECK(fifo >= 0);
+	rig_send_fds(&rig, MOUNTD_AGENTD_STDOUT, 1, &fifo, 1);
+	scripted_container(false, true, false);
+	guest_expect(rig.agent, "WaitProcess", &wait);
+	guest_expect(rig.agent, "ReadStdout", &out);
+	guest_expect(rig.agent, "ReadStderr", &r);
+	reply_data(&r, NULL, 0);
+	guest_request_done(&r);
+	guest_grant(rig.agent, "CloseStdin");
+	reply_data(&out, data, sizeof(data));
+	guest_request_done(&out);
+	guest_expect(rig.agent, "ReadStdout", &out);
+	/* It is full now: what comes next would hold agentd. */
+	make_blocking(fifo);
+	reply_data(&out, data, 1000);
+	seq = rig_signal(&rig, 0, 1, 15, false);
+	guest_expect(rig.agent, "SignalProcess", &r);
+	guest_reply(rig.agent, r.stream, NULL);
+	guest_request_done(&r);
+	rig_expect_reply(&rig, AGENTD_SIGNAL, seq);
+	guest_request_done(&out);
+	guest_request_done(&wait);
+	close(fifo);
+	close(p[0]);
+	close(p[1]);
 	rig_done(&rig);
 }
 
