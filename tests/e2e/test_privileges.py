@@ -4,9 +4,12 @@ The last tests show, column by column, that the comparison fails on a real proce
 one thing too many: otherwise it would prove nothing.
 """
 
+import contextlib
 import ctypes
+import fcntl
 import os
 import signal
+import socket
 import struct
 
 from lib import golden, image, proc, runner
@@ -53,6 +56,64 @@ def netd_holds_what_the_page_says(ctx):
         bad = differences(s, {"netd": golden.tables()["netd"]})
         h.delete()
     check(not bad, "\n".join(bad))
+
+
+# -- a parent that is careless with its fds
+
+FOREIGN = ("/", "/etc/shadow", "/proc")
+
+
+@contextlib.contextmanager
+def careless(n):
+    """n fds that a child inherits: directories, files, pipes, sockets, events; and what they are."""
+    fds = [os.open(path, os.O_RDONLY) for path in FOREIGN]
+    named = {(s.st_dev, s.st_ino): path for path, s in zip(FOREIGN, map(os.fstat, fds))}
+    while len(fds) < n:
+        left, right = socket.socketpair()
+        fds += [left.detach(), right.detach(), *os.pipe(), os.eventfd(0), os.open("/etc/passwd", os.O_RDONLY)]
+    fds = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in fds] + fds
+    try:
+        yield fds, named
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def found_again(pid, named):
+    """Of these files, those that a process holds: [(fd, path)]."""
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            s = os.stat(f"/proc/{pid}/fd/{fd}")
+        except OSError:
+            continue
+        if (s.st_dev, s.st_ino) in named:
+            yield fd, named[s.st_dev, s.st_ino]
+
+
+@test(vm=True)
+def what_the_parent_has_open_reaches_nobody(ctx):
+    """`start` with 200 fds more: every process holds what it always does, QEMU and virtiofsd too."""
+    rows = golden.tables(ctx.accel)
+    with HandMade(ctx.containerd, ctx.new_id()) as hand, careless(100) as (fds, named):
+        check(len(fds) >= 200, f"{len(fds)} fds")
+        hand.parents_fds = fds
+        task = hand.run()
+        s = golden.Sandbox(proc.Sandbox(hand.pid))
+        bad = [f"{name}: {d}" for name, pid in s.pids.items()
+               for d in golden.compare_fds(rows[name]["fds"], s.observe(pid)["fds"])
+               # Nobody reads its stdin here.
+               if (name, d) != ("agentd", "fds: 2 of kind fifo, not 4")]
+        own = {n: p for n, p in s.pids.items() if n != "mountd"}
+        held = [f"{name} holds {path} as {fd}" for name, pid in own.items()
+                for fd, path in found_again(pid, named)]
+        # mountd works on the host's own directories, but has no reason to hold a file.
+        held += [f"mountd holds {path}" for _, path in found_again(s.pids["mountd"], named)
+                 if path == "/etc/shadow"]
+        task.kill(hand.id)
+        task.wait(hand.id)
+        task.delete(hand.id)
+        hand.end(task)
+    check(not bad + held, "\n".join(bad + held))
 
 
 # -- the comparison itself, on a process made for it

@@ -33,11 +33,11 @@ class Deadline(Exception):
     """A command did not end in its time. It has been killed."""
 
 
-def run(argv, deadline=60, env=None, cwd=None, stdin=b"", check=False):
+def run(argv, deadline=60, env=None, cwd=None, stdin=b"", check=False, pass_fds=()):
     """Runs a command to its end. Never waits longer than the deadline."""
     began = time.monotonic()
     child = subprocess.Popen(argv, env=env, cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                             stderr=subprocess.PIPE, start_new_session=True)
+                             stderr=subprocess.PIPE, start_new_session=True, pass_fds=pass_fds)
     try:
         out, err = child.communicate(stdin, timeout=deadline * patience)
     except subprocess.TimeoutExpired:

@@ -34,6 +34,7 @@ class HandMade:
         self.spec = self._default_spec(cmd)
         self.write_spec()
         self.address = None
+        self.parents_fds = ()  # what `start` inherits besides 0 to 2
         self.log_lines, self._fds = [], []
         self._open_log()
 
@@ -108,7 +109,8 @@ class HandMade:
                 "MAX_SHIM_VERSION": "2", "GOMAXPROCS": "2"}
 
     def start_raw(self, deadline=20):
-        return run(self._argv("start"), deadline=deadline, cwd=self.bundle, env=self._env())
+        return run(self._argv("start"), deadline=deadline, cwd=self.bundle, env=self._env(),
+                   pass_fds=self.parents_fds)
 
     def start(self):
         result = self.start_raw()
