@@ -7,11 +7,13 @@
 
 #include "tests/proc/mountd_world.h"
 
+/* Options of a bind that is in order. */
+static const char *const rw[] = { "rw", NULL };
+
 /* ----------------------------------------------------------------------- refusals */
 
 TEST(refused_roots)
 {
-	static const char *const none[] = { NULL };
 	static const struct {
 		const char *type, *source, *option;
 		int code;
@@ -51,8 +53,8 @@ TEST(refused_roots)
 		CHECK_INT(access(in_m(&r, "/mnt/share/c0"), F_OK), -1);
 	}
 	/* And it still works. */
-	CHECK_OK(add(&r, 0, "", "bind", "/mnt/snap/1/fs", none, err));
-	CHECK_REFUSED(add(&r, 0, "", "bind", "/mnt/snap/1/fs", none, err), EEXIST,
+	CHECK_OK(add(&r, 0, "", "bind", "/mnt/snap/1/fs", rw, err));
+	CHECK_REFUSED(add(&r, 0, "", "bind", "/mnt/snap/1/fs", rw, err), EEXIST,
 		"index 0 was used before");
 	rig_close(&r);
 }
@@ -95,7 +97,6 @@ TEST(refused_upperdirs)
 
 TEST(second_container)
 {
-	static const char *const rw[] = { "rw", NULL };
 	struct rig r = world_up(2);
 
 	make_bundle("second", SANDBOX, "\"path\":\"rootfs\"");
@@ -109,32 +110,53 @@ TEST(second_container)
 	rig_close(&r);
 }
 
-static void lost_on_bundle(const char *bundle, const char *says)
-{
-	static const char *const rw[] = { "rw", NULL };
-	struct rig r = rig_up();
-	int status;
+/* Writes the bundle `other`, of this sandbox and root's, as it would be if nothing were wrong. */
+static void bundle_of_ours(void) { make_bundle("other", SANDBOX, "\"path\":\"rootfs\""); }
 
-	CHECK_REFUSED(add(&r, 0, bundle, "bind", "/mnt/snap/1/fs", rw, err), EPROTO, says);
-	status = role_ends(&r.role, 5000);
-	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 70);
-	rig_close(&r);
+static void bundle_of_another(void) { make_bundle("other", "sandbox-2", "\"path\":\"rootfs\""); }
+
+static void bundle_of_nobody(void)
+{
+	make_bundle("other", SANDBOX, "\"path\":\"rootfs\"");
+	make_file("/mnt/bundles/other/config.json", "{\"root\":{\"path\":\"rootfs\"}}");
+}
+
+static void bundle_of_a_user(void)
+{
+	bundle_of_ours();
+	CHECK_INT(chown("/mnt/bundles/other/config.json", 1000, 0), 0);
 }
 
 TEST(a_frontend_that_names_others_bundles_is_lost)
 {
+	static const struct {
+		const char *named;
+		void (*make)(void);
+		const char *says;
+	} cases[] = {
+		{ "other", bundle_of_another, "belongs to sandbox 'sandbox-2'" },
+		{ "other", bundle_of_nobody, "belongs to sandbox ''" },
+		{ "other", bundle_of_a_user, "can be written by others than root" },
+		{ "../bundles/first", bundle_of_ours, "is not a name" },
+		{ "..", bundle_of_ours, "is not a name" },
+		{ "/mnt/bundles/first", bundle_of_ours, "is not a name" },
+	};
+
 	world_make();
 	make_snapshots(1);
-	make_bundle("other", "sandbox-2", "\"path\":\"rootfs\"");
-	lost_on_bundle("other", "belongs to sandbox 'sandbox-2'");
-	make_file("/mnt/bundles/other/config.json", "{\"root\":{\"path\":\"rootfs\"}}");
-	lost_on_bundle("other", "belongs to sandbox ''");
-	make_bundle("other", SANDBOX, "\"path\":\"rootfs\"");
-	CHECK_INT(chown("/mnt/bundles/other/config.json", 1000, 0), 0);
-	lost_on_bundle("other", "can be written by others than root");
-	lost_on_bundle("../bundles/first", "is not a name");
-	lost_on_bundle("..", "is not a name");
-	lost_on_bundle("/mnt/bundles/first", "is not a name");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct rig r;
+		int status;
+
+		cases[i].make();
+		r = rig_up();
+		CHECK_REFUSED(add(&r, 0, cases[i].named, "bind", "/mnt/snap/1/fs", rw, err),
+			EPROTO, cases[i].says);
+		status = role_ends(&r.role, 5000);
+		CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 70);
+		rig_close(&r);
+		CHECK_INT(chown("/mnt/bundles/other/config.json", 0, 0), 0);
+	}
 }
 
 /* json-c makes hundreds of bytes of "{},": the worker's memory is limited, mountd does not notice.
@@ -145,7 +167,6 @@ TEST(a_config_json_that_explodes)
 	test_skip("AddressSanitizer needs more memory than the limit");
 #else
 	static const char *const more[] = { "timeout_ms=6000", NULL };
-	static const char *const rw[] = { "rw", NULL };
 	static char text[(4 << 20) - 1];
 	struct rig r;
 	struct error why = ERROR_INIT;
@@ -168,7 +189,6 @@ TEST(a_config_json_that_explodes)
 
 TEST(agentd_gone)
 {
-	static const char *const rw[] = { "rw", NULL };
 	struct rig r = world_up(1);
 	struct error err = ERROR_INIT;
 	int status;
@@ -184,7 +204,6 @@ TEST(agentd_gone)
 
 TEST(symbolic_links_swapped_under_a_bind)
 {
-	static const char *const rw[] = { "rw", NULL };
 	struct rig r = world_up(1);
 	unsigned mounted = 0, refused = 0, i;
 	pid_t pid;
@@ -259,7 +278,6 @@ static int mount_hanging(const char *path)
 TEST(a_file_system_that_hangs_holds_nobody)
 {
 	static const char *const more[] = { "timeout_ms=400", NULL };
-	static const char *const rw[] = { "rw", NULL };
 	int fuse;
 	struct rig r;
 
