@@ -91,6 +91,36 @@ def owners_and_modes_of_new_files_on_the_host(ctx):
     c.remove(cid)
 
 
+# What programs do with files, each by a request of its own to virtiofsd. (command, what it prints)
+REQUESTS = [
+    ("truncate -s 100 f && stat -c %s f", "100"),
+    ("fallocate -l 8192 g && stat -c %s g", "8192"),
+    ("dd if=/dev/zero of=d bs=100 count=3 conv=fsync 2>/dev/null && stat -c %s d", "300"),
+    ("echo x >s && sync -d s && sync -f s && cat s", "x"),
+    ("chmod 640 f && stat -c %a f", "640"),
+    ("chown 7:8 f && stat -c %u:%g f", "7:8"),
+    ("touch -d @86400 f && stat -c %Y f", "86400"),
+    ("ln f hard && stat -c %h f", "2"),
+    ("ln -s f soft && readlink soft", "f"),
+    ("mkfifo p && stat -c %F p", "fifo"),
+    ("mv f moved && ls -d moved", "moved"),
+    ("mkdir dir && mv moved dir/ && ls dir", "moved"),
+    ("echo old >o && echo new >n && mv n o && cat o", "new"),
+    ("exec 3>>a; echo 1 >&3; rm a; echo 2 >&3; exec 3>&-; ls a 2>/dev/null || echo gone", "gone"),
+    ("ls -d . && df . >/dev/null && echo counted", ".\ncounted"),
+    ("rm -r dir && ls -d dir 2>/dev/null || echo none", "none"),
+    ("mknod null c 1 3 2>/dev/null || echo refused", "refused"),
+]
+
+
+@test()
+def what_programs_do_with_files(ctx):
+    script = "cd /root\n" + "\n".join(f"( {command} ) || echo FAILED: {number}"
+                                      for number, (command, _) in enumerate(REQUESTS))
+    result = ctx.containerd.run_rm(image.BUSYBOX, ctx.new_id(), "sh", "-c", script)
+    check_equal(result.text, "".join(f"{printed}\n" for _, printed in REQUESTS), result)
+
+
 @test()
 def the_file_of_a_user(ctx):
     with HandMade(ctx.containerd, ctx.new_id(),
