@@ -14,7 +14,7 @@
 #include "shim-frontend/frontend.h"
 
 #define LAST_WORDS_MS 300
-#define KILL_MS       2000
+#define KILL_MS       10000 /* a QEMU that is dead gives hundreds of GiB back first, on a slow machine less */
 #define POWEROFF_MS   2000
 
 static const char *const state_names[] = {

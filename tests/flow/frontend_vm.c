@@ -231,12 +231,24 @@ TEST (start_is_answered_when_the_vm_dies) {
 	check_all_137();
 }
 
+/* A large one takes its time to die: the sandbox goes on, and tells of the exits then. */
+TEST (a_vm_that_dies_slowly) {
+	pod();
+	fx.no_kill = true;
+	fx_vm_event(&fx, PANICKED, 0, "");
+	fx_pump(&fx, 3500, NULL);
+	CHECK(!strstr(fx.logs, "QEMU does not end"));
+	fx_ctl(&fx, CTL_CHILD_EXIT, ROLE_QEMU, 137, "");
+	fx_vm_event(&fx, EXITED, 137, "");
+	check_all_137();
+}
+
 /* The last rung: a VM that cannot be killed takes the sandbox with it. */
 TEST (a_vm_that_does_not_die) {
 	pod();
 	fx.no_kill = true;
 	fx_vm_event(&fx, PANICKED, 0, "");
-	CHECK_INT(fx_wait_exit(&fx, 4000), 70);
+	CHECK_INT(fx_wait_exit(&fx, 14000), 70);
 	CHECK_CONTAINS(fx.logs, "QEMU does not end");
 	client_done(&c);
 	fx_stop(&fx);
