@@ -6,6 +6,7 @@ from . import image, jobs, lab, proc, stage
 from .containerd import Containerd
 
 FIFO_DIR = "/run/containerd/fifo"
+RECOVERY_PATIENCE = 2
 
 
 class Context:
@@ -90,7 +91,11 @@ class Context:
         print("     containerd's log:" + "".join(f"\n       {l[:400]}" for l in lines), flush=True)
 
     def recover(self):
-        """A failed test may have left anything: containers that are there are removed."""
+        """A failed test may have left anything: containers that are there are removed.
+
+        A task whose shim is gone may hold ctr for as long as it is let: not six times that.
+        """
+        patience, proc.patience = proc.patience, min(proc.patience, RECOVERY_PATIENCE)
         try:
             if self.containerd.child.poll() is not None:
                 self.containerd.start()
@@ -98,3 +103,5 @@ class Context:
                 self.containerd.remove(cid)
         except Exception as e:
             print(f"     could not clear up: {e}", flush=True)
+        finally:
+            proc.patience = patience
