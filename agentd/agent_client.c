@@ -38,6 +38,12 @@
 
 const struct agent_method agent_create_sandbox = { "CreateSandbox", &grpc__empty__descriptor,
 	SECONDS(60) };
+const struct agent_method agent_update_interface = { "UpdateInterface",
+	&types__interface__descriptor, SECONDS(10) };
+const struct agent_method agent_add_arp_neighbors = { "AddARPNeighbors", &grpc__empty__descriptor,
+	SECONDS(10) };
+const struct agent_method agent_update_routes = { "UpdateRoutes", &grpc__routes__descriptor,
+	SECONDS(10) };
 const struct agent_method agent_create_container = { "CreateContainer", &grpc__empty__descriptor,
 	SECONDS(60) };
 const struct agent_method agent_start_container = { "StartContainer", &grpc__empty__descriptor,

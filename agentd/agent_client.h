@@ -32,6 +32,9 @@ struct agent_method {
 };
 
 extern const struct agent_method agent_create_sandbox;
+extern const struct agent_method agent_update_interface;
+extern const struct agent_method agent_add_arp_neighbors;
+extern const struct agent_method agent_update_routes;
 extern const struct agent_method agent_create_container;
 extern const struct agent_method agent_start_container;
 extern const struct agent_method agent_remove_container;

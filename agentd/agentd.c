@@ -229,6 +229,7 @@ void agentd_done(struct agentd *a)
 	console_done(&a->console);
 	inbox_done(&a->inbox);
 	oci_spec_done(&a->first);
+	network_done(&a->network);
 	if (a->base)
 		event_base_free(a->base);
 }

@@ -9,6 +9,7 @@
 #include "agentd/agent_client.h"
 #include "agentd/console.h"
 #include "agentd/inbox.h"
+#include "agentd/network.h"
 #include "agentd/oci.h"
 #include "agentd/process.h"
 #include "ipc/channel.h"
@@ -65,6 +66,9 @@ struct agentd {
 	struct request *connect; /* waits for the hello */
 	uint32_t connect_timeout_ms;
 	struct event connect_timer;
+
+	struct network network;
+	bool network_under_way;
 
 	struct oci_spec first; /* of the first container: read early, for the hostname */
 	uint32_t first_index;

@@ -251,6 +251,38 @@ static int handle_connect(struct agentd *a, struct request *req, const ProtobufC
 	return 0;
 }
 
+/* -- NETWORK */
+
+static void on_network_set_up(void *ctx, const struct error *err)
+{
+	struct request *req = ctx;
+
+	req->agentd->network_under_way = false;
+	on_answer(req, NULL, err);
+}
+
+static int handle_network(struct agentd *a, struct request *req, const ProtobufCMessage *message,
+	struct error *err)
+{
+	const Ipc__AgentdNetwork *m = (const Ipc__AgentdNetwork *)message;
+	int r;
+
+	if (a->network_under_way) {
+		error_set(err, EPROTO, "the network is being set up");
+		return BROKEN;
+	}
+	if (network_add(&a->network, m->part, err) < 0)
+		return BROKEN;
+	if (!m->last) {
+		request_reply(req, NULL);
+		return 0;
+	}
+	r = network_send(&a->network, a->agent, on_network_set_up, req, err);
+	if (r == 0)
+		a->network_under_way = true;
+	return r;
+}
+
 /* -- CREATE_SANDBOX */
 
 static void on_sandbox_created(void *ctx, ProtobufCMessage *reply, const struct error *err)
@@ -611,6 +643,7 @@ static const struct {
 		struct error *err);
 } handlers[] = {
 	{ AGENTD_CONNECT, AGENTD_NEW, handle_connect },
+	{ AGENTD_NETWORK, AGENTD_CONNECTED, handle_network },
 	{ AGENTD_CREATE_SANDBOX, AGENTD_CONNECTED, handle_create_sandbox },
 	{ AGENTD_CREATE_CONTAINER, AGENTD_READY, handle_create_container },
 	{ AGENTD_START, ~0U, handle_start },

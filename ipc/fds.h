@@ -30,6 +30,7 @@ enum agentd_fd {
 enum vmmd_fd {
 	VMMD_FD_FRONTEND = 4,
 	VMMD_FD_MOUNTD, /* block fds and the vhost-user-fs connection arrive here */
+	VMMD_FD_NETD,   /* taps and vhost-net arrive here */
 	VMMD_FD_AGENTD,
 	VMMD_FD_SLOT, /* QEMU's slot */
 	VMMD_FD_VOID,
@@ -38,6 +39,7 @@ enum vmmd_fd {
 
 enum netd_fd {
 	NETD_FD_FRONTEND = 4,
+	NETD_FD_VMMD,
 	NETD_FD_VOID,
 	NETD_FD_END,
 };

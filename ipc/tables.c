@@ -18,6 +18,9 @@
 
 static const struct ipc_message frontend_netd_rows[] = {
 	{ NETD_SCAN, "scan", REQ_R(netd_scan) },
+	{ NETD_PART, "part", REQ_R(netd_part) },
+	{ NETD_ATTACH, "attach", REQ_R(netd_attach) },
+	{ NETD_DONE, "done", REQ(netd_done) },
 };
 TABLE(frontend_netd, "frontend-netd");
 
@@ -48,6 +51,7 @@ static const struct ipc_message frontend_agentd_rows[] = {
 	{ AGENTD_EXITED, "exited", EVENT(agentd_exited) },
 	{ AGENTD_LOST, "lost", EVENT(agentd_lost) },
 	{ AGENTD_CLOSE_STDIN, "close_stdin", REQ(agentd_close_stdin) },
+	{ AGENTD_NETWORK, "network", REQ(agentd_network) },
 };
 TABLE(frontend_agentd, "frontend-agentd");
 
@@ -70,6 +74,13 @@ static const struct ipc_message mountd_vmmd_rows[] = {
 };
 TABLE(mountd_vmmd, "mountd-vmmd");
 
+static const struct ipc_message netd_vmmd_rows[] = {
+	{ NETD_VMMD_QUEUE, "queue", EVENT(netd_queue), .nfds = 2, .min_fds = 1,
+		.fds = { FD_TAP, FD_VHOST_NET } },
+	{ NETD_VMMD_END, "end", EVENT(netd_end) },
+};
+TABLE(netd_vmmd, "netd-vmmd");
+
 static const struct ipc_message vmmd_agentd_rows[] = {
 	{ VMMD_AGENTD_STREAM, "agent_stream", EVENT(agent_stream), FDS(1, FD_UNIX_STREAM) },
 	{ VMMD_AGENTD_CONSOLE, "console", EVENT(console), FDS(1, FD_UNIX_STREAM) },
@@ -85,6 +96,6 @@ TABLE(slot, "slot");
 
 const struct ipc_channel *const ipc_channels[] = {
 	&ipc_frontend_netd,	 &ipc_frontend_mountd, &ipc_frontend_vmmd, &ipc_frontend_agentd,
-	&ipc_frontend_persistd, &ipc_mountd_agentd,   &ipc_mountd_vmmd,	  &ipc_vmmd_agentd,
-	&ipc_slot,		 NULL,
+	&ipc_frontend_persistd, &ipc_mountd_agentd,   &ipc_mountd_vmmd,	  &ipc_netd_vmmd,
+	&ipc_vmmd_agentd,	 &ipc_slot,	       NULL,
 };

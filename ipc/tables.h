@@ -3,7 +3,8 @@
 
 #include "ipc/channel.h"
 
-enum netd_msg { NETD_SCAN = 1 };
+enum netd_msg { NETD_SCAN = 1, NETD_PART, NETD_ATTACH, NETD_DONE };
+enum netd_vmmd_msg { NETD_VMMD_QUEUE = 1, NETD_VMMD_END };
 enum mountd_msg {
 	MOUNTD_START_SHARE = 1,
 	MOUNTD_ADD_CONTAINER,
@@ -30,6 +31,7 @@ enum agentd_msg {
 	AGENTD_EXITED,
 	AGENTD_LOST,
 	AGENTD_CLOSE_STDIN,
+	AGENTD_NETWORK,
 };
 enum persistd_msg { PERSISTD_RECORD = 1, PERSISTD_FORGET };
 enum slot_msg { SLOT_ARG = 1, SLOT_FD, SLOT_EXEC };
@@ -41,11 +43,19 @@ extern const struct ipc_channel ipc_frontend_agentd;
 extern const struct ipc_channel ipc_frontend_persistd;
 extern const struct ipc_channel ipc_mountd_agentd;
 extern const struct ipc_channel ipc_mountd_vmmd;
+extern const struct ipc_channel ipc_netd_vmmd;
 extern const struct ipc_channel ipc_vmmd_agentd;
 extern const struct ipc_channel ipc_slot;
 
 /* All of them, for tests and fuzzers. Ends with NULL. */
 extern const struct ipc_channel *const ipc_channels[];
+
+/* The name of the tap behind the link of this index: vmmd expects no other. */
+#define NETWORK_TAP_FMT "tap%u_bk"
+
+/* Links of a pod, and queues of each. */
+#define NETWORK_LINKS_MAX  8
+#define NETWORK_QUEUES_MAX 16
 
 /* The path of a container's rootfs in the share, seen by mountd and by the guest alike. */
 #define SHARE_ROOTFS_FMT "c%u/rootfs"

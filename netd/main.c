@@ -1,18 +1,27 @@
-/* netd: looks at the pod's network. README.md beside this. */
+/* netd: gives the pod's network to the VM. README.md beside this. */
 #include <errno.h>
+#include <linux/capability.h>
 #include <netlink/socket.h>
 #include <sched.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "common/isolate.h"
 #include "common/log.h"
 #include "common/options.h"
 #include "ipc/fds.h"
 #include "ipc/role.h"
 #include "netd/handlers.h"
-#include "netd/link.h"
+#include "netd/netlink.h"
 
-/* The only fd that netd opens: the first number after those it was given. */
+/* The fds that netd opens: the first numbers after those it was given. */
 #define NETD_FD_ROUTE NETD_FD_END
+#define NETD_FD_POOL  (NETD_FD_ROUTE + 1)
+
+struct options {
+	uint64_t uid, queues, vhost;
+	const char *model;
+};
 
 static struct nl_sock *open_route_socket(struct error *err)
 {
@@ -23,7 +32,7 @@ static struct nl_sock *open_route_socket(struct error *err)
 		error_errno(err, errno, "close_range");
 		return NULL;
 	}
-	sk = link_socket_open(err);
+	sk = netlink_open(err);
 	if (sk && nl_socket_get_fd(sk) != NETD_FD_ROUTE) {
 		error_set(err, EBADF, "started without fd %d", nl_socket_get_fd(sk));
 		nl_socket_free(sk);
@@ -32,44 +41,74 @@ static struct nl_sock *open_route_socket(struct error *err)
 	return sk;
 }
 
-static struct nl_sock *shut_in(int argc, char **argv)
+static int parse(int argc, char **argv, struct options *o, struct error *err)
 {
-	struct error err = ERROR_INIT;
-	uint64_t uid = 0;
 	const struct option table[] = {
-		{ "uid", OPTION_NUMBER, &uid, false },
+		{ "uid", OPTION_NUMBER, &o->uid, false },
+		{ "queues", OPTION_NUMBER, &o->queues, true },
+		{ "vhost", OPTION_NUMBER, &o->vhost, true },
+		{ "model", OPTION_TEXT, &o->model, true },
 		{ NULL, OPTION_TEXT, NULL, false },
 	};
-	/* In the pod's network namespace already, and staying there. A scan needs no capability. */
+	int r = options_parse(table, argc, argv, err);
+
+	if (r == 0 && (o->queues < 1 || o->queues > NETWORK_QUEUES_MAX))
+		r = error_set(err, EINVAL, "queues=%llu is not from 1 to %d",
+			(unsigned long long)o->queues, NETWORK_QUEUES_MAX);
+	if (r == 0 && strcmp(o->model, "tcfilter") != 0 && strcmp(o->model, "none") != 0)
+		r = error_set(err, EINVAL, "model=%s: tcfilter or none", o->model);
+	return r;
+}
+
+static int shut_in(struct netd *n, int argc, char **argv, struct error *err)
+{
+	static const int caps[] = { CAP_NET_ADMIN, -1 };
+	struct options o = { .queues = 1, .model = "tcfilter" };
+	/* In the pod's network namespace already, and staying there. */
 	struct isolation iso = {
 		.name = "netd",
-		.first_free_fd = NETD_FD_ROUTE + 1,
 		.void_pidfd = NETD_FD_VOID,
 		.void_namespaces = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS,
-		.nofile = 16,
+		.caps = caps,
 		.landlock = true,
 		.policy = "netd",
 	};
-	struct nl_sock *sk;
+	int next, r = parse(argc, argv, &o, err);
 
-	role_ignore_signals();
-	if (options_parse(table, argc, argv, &err) < 0)
-		role_fail(ROLE_NETD, &err);
-	iso.uid = (uid_t)uid;
-	sk = open_route_socket(&err);
-	if (!sk || isolate(&iso, &err) < 0 || role_wait_lock(ROLE_NETD, &err) < 0)
-		role_fail(ROLE_NETD, &err);
-	return sk;
+	if (r < 0)
+		return r;
+	n->queues = (unsigned)o.queues;
+	n->none = strcmp(o.model, "none") == 0;
+	n->vmmd = NETD_FD_VMMD;
+	n->sk = open_route_socket(err);
+	if (!n->sk)
+		return -err->code;
+	next = NETD_FD_POOL;
+	if (!n->none)
+		r = tap_pool_open(&n->pool, n->queues, o.vhost, NETD_FD_POOL, &next, err);
+	if (r < 0)
+		return r;
+	iso.uid = (uid_t)o.uid;
+	iso.first_free_fd = (unsigned)next;
+	iso.nofile = (unsigned)next + 4;
+	if (n->none)
+		iso.caps = NULL;
+	return isolate(&iso, err);
 }
 
 int main(int argc, char **argv)
 {
-	struct nl_sock *sk = shut_in(argc, argv);
-	struct helper h = netd_helper(NETD_FD_FRONTEND, sk);
+	static struct netd n;
 	struct error err = ERROR_INIT;
-	int r = helper_serve(&h, &err);
+	struct helper h = netd_helper(NETD_FD_FRONTEND, &n);
+	int r;
 
-	nl_socket_free(sk);
+	role_ignore_signals();
+	if (shut_in(&n, argc, argv, &err) < 0 || role_wait_lock(ROLE_NETD, &err) < 0)
+		role_fail(ROLE_NETD, &err);
+	r = helper_serve(&h, &err);
+	tap_pool_done(&n.pool);
+	nl_socket_free(n.sk);
 	if (r < 0) {
 		log_error("%s", err.msg);
 		return ROLE_EXIT_FAILED;

@@ -10,7 +10,6 @@
 #include "common/log.h"
 #include "ipc/agentd.pb-c.h"
 #include "ipc/mountd.pb-c.h"
-#include "ipc/netd.pb-c.h"
 #include "ipc/persistd.pb-c.h"
 #include "ipc/vmmd.pb-c.h"
 #include "shim-frontend/create.h"
@@ -19,7 +18,6 @@
 
 #define QUEUE_MAX     16
 
-#define SCAN_MS       10000
 #define MOUNT_MS      30000
 #define STDIO_MS      5000
 #define SHARE_MS      10000
@@ -46,28 +44,6 @@ static enum step_result ask(struct flow *f, struct peer *peer, uint16_t type,
 	if (!f->undoing)
 		ms = rpc_left_ms(cf->rpc, ms);
 	return flow_call(f, peer, type, request, ms, reply);
-}
-
-static void scanned(struct flow *f, const ProtobufCMessage *reply)
-{
-	const Ipc__NetdScanReply *r = (const Ipc__NetdScanReply *)reply;
-
-	(void)f;
-	if (r->n_links == 0)
-		log_warn("the pod's network namespace has no interface besides lo");
-	for (size_t i = 0; i < r->n_links; i++)
-		log_info("network: %.32s (%.32s, index %u)", r->links[i]->name, r->links[i]->kind,
-			r->links[i]->ifindex);
-}
-
-static enum step_result step_scan(struct flow *f)
-{
-	Ipc__NetdScan request = IPC__NETD_SCAN__INIT;
-	struct frontend *fe = create_flow_of(f)->fe;
-
-	/* netd has nothing else to do, and may go once it has answered. */
-	fe->netd.may_leave = true;
-	return ask(f, &fe->netd, NETD_SCAN, &request.base, SCAN_MS, scanned);
 }
 
 /* The last part of a path, without slashes behind it; *len is 0 when there is none. */
@@ -209,10 +185,12 @@ static enum step_result step_launch(struct flow *f)
 {
 	struct frontend *fe = create_flow_of(f)->fe;
 	Ipc__VmmdLaunch request = IPC__VMMD_LAUNCH__INIT;
+	Ipc__VmmdLaunch__Nic nics[NETWORK_LINKS_MAX], *list[NETWORK_LINKS_MAX];
 
 	request.vcpus = fe->settings.vcpus;
 	request.memory_mib = fe->settings.memory_mib;
 	request.share = fe->settings.share;
+	network_fill(&fe->network, &request, nics, list);
 	return ask(f, &fe->vmmd, VMMD_LAUNCH, &request.base, LAUNCH_MS, launched);
 }
 
@@ -252,6 +230,11 @@ static enum step_result step_connect(struct flow *f)
 		return STEP_FAIL;
 	request.timeout_ms = (uint32_t)ms;
 	return ask(f, &fe->agentd, AGENTD_CONNECT, &request.base, ms + HELLO_MORE_MS, connected);
+}
+
+static enum step_result step_network(struct flow *f)
+{
+	return vm_is_up(f) ? network_step_guest(f) : STEP_FAIL;
 }
 
 static enum step_result step_sandbox(struct flow *f)
@@ -314,7 +297,8 @@ static enum step_result undo_agent(struct flow *f)
 }
 
 static const struct flow_step first_steps[] = {
-	{ "scan the network", step_scan, NULL },
+	{ "scan the network", network_step_scan, NULL },
+	{ "attach the network", network_step_attach, NULL },
 	{ "mount the root file system", step_add, undo_add },
 	{ "open stdio", step_stdio, NULL },
 	{ "start the file server", step_share, NULL },
@@ -322,6 +306,7 @@ static const struct flow_step first_steps[] = {
 	{ "start the VM", step_launch, NULL },
 	{ "run the VM", step_cont, NULL },
 	{ "wait for the guest's agent", step_connect, NULL },
+	{ "set up the network in the guest", step_network, NULL },
 	{ "create the sandbox in the guest", step_sandbox, NULL },
 	{ "create the container in the guest", step_container, NULL },
 };

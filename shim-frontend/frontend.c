@@ -159,5 +159,6 @@ void frontend_done(struct frontend *fe)
 	peer_done(&fe->agentd);
 	peer_done(&fe->persistd);
 	vm_done(fe);
+	network_done(&fe->network);
 	timer_done(&fe->shutdown_timer);
 }

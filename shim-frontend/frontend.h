@@ -5,6 +5,7 @@
  *
  *	task_service.c  the RPC table
  *	create.c        Create as a flow over netd, mountd, vmmd, agentd
+ *	network.c       the network's steps of it
  *	delete.c        Delete as a flow; Shutdown
  *	exit.c          an exit: recorded, published, told
  *	vm.c            the VM's life, and what Kill does about a silent guest
@@ -17,6 +18,7 @@
 #include "shim-frontend/call.h"
 #include "shim-frontend/container.h"
 #include "shim-frontend/events.h"
+#include "shim-frontend/network.h"
 #include "shim-frontend/ttrpc.h"
 
 enum vm_state {
@@ -64,6 +66,7 @@ struct frontend {
 	struct table table;
 	struct events events;
 	struct vm vm;
+	struct network network;
 	struct peer netd, mountd, vmmd, agentd, persistd;
 	struct watch ctl;
 

@@ -36,6 +36,9 @@ static const struct {
 	{ "accel", VALUE_TEXT, MEMBER(accel), 0, 0 },
 	{ "vcpus", VALUE_NUMBER, MEMBER(vcpus), 1, 240 },
 	{ "memory_mib", VALUE_NUMBER, MEMBER(memory_mib), 64, 4 << 20 },
+	{ "network_model", VALUE_TEXT, MEMBER(network_model), 0, 0 },
+	{ "network_queues", VALUE_NUMBER, MEMBER(network_queues), 1, 16 },
+	{ "disable_vhost_net", VALUE_NUMBER, MEMBER(disable_vhost_net), 0, 1 },
 	{ "hello_timeout_ms", VALUE_NUMBER, MEMBER(hello_timeout_ms), 100, 600000 },
 	{ "rootfs_prefix", VALUE_LIST, MEMBER(rootfs_prefix), 0, 0 },
 	{ "stdio_prefix", VALUE_LIST, MEMBER(stdio_prefix), 0, 0 },
@@ -162,6 +165,8 @@ static void set_defaults(struct config *c, const char *prefix)
 	strcpy(c->accel, "auto");
 	c->vcpus = 1;
 	c->memory_mib = 512;
+	strcpy(c->network_model, "tcfilter");
+	c->network_queues = 1;
 	c->hello_timeout_ms = 60000;
 	list_defaults(&c->rootfs_prefix, roots);
 	list_defaults(&c->stdio_prefix, stdio);
@@ -276,6 +281,9 @@ int config_resolve(struct config *c, struct error *err)
 {
 	int r;
 
+	if (strcmp(c->network_model, "tcfilter") != 0 && strcmp(c->network_model, "none") != 0)
+		return error_set(err, EINVAL, "network_model=%s: tcfilter or none",
+			c->network_model);
 	default_virtiofsd(c);
 	r = resolve_accel(c, err);
 	return r < 0 ? r : default_cmdline(c, err);

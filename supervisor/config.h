@@ -32,6 +32,9 @@ struct config {
 	char accel_why[96]; /* why "auto" is not KVM; else "" */
 	uint64_t vcpus;
 	uint64_t memory_mib;
+	char network_model[16];		 /* tcfilter or none */
+	uint64_t network_queues;	 /* of each NIC */
+	uint64_t disable_vhost_net;	 /* 1: never, also where /dev/vhost-net is */
 	uint64_t hello_timeout_ms;
 	struct config_list rootfs_prefix;
 	struct config_list stdio_prefix;

@@ -18,6 +18,7 @@
 #include "supervisor/cgroup.h"
 #include "supervisor/launcher.h"
 #include "supervisor/process.h"
+#include "supervisor/qdisc.h"
 #include "supervisor/shim.pb-c.h"
 #include "supervisor/spec.h"
 
@@ -59,8 +60,21 @@ static void kill_all(const struct sandbox *s, const struct cgroups *c)
 		nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
 }
 
+/* Of a namespace that is not ours, and lives on: the links are to be as they were. */
+static void clean_network(struct sandbox *s)
+{
+	struct error err = ERROR_INIT;
+	_cleanup_free_ char *netns = sandbox_read(s, "netns", &err);
+
+	if (!netns && err.code == ENOENT)
+		return; /* it had a namespace of its own, which is gone */
+	if (!netns || qdisc_clean(netns, &err) < 0)
+		log_warn("%s", err.msg);
+}
+
 static void remove_all(struct sandbox *s, const struct cgroups *c)
 {
+	clean_network(s);
 	if (!cgroup_remove(c))
 		s->keep = true;
 	sandbox_remove(s);

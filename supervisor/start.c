@@ -242,6 +242,9 @@ static void supervisor_words(const struct launch *l, uint64_t t0, struct words *
 	words_say(w, "cmdline=%s", c->cmdline);
 	words_say(w, "accel=%s", c->accel);
 	words_say(w, "accel_why=%s", c->accel_why);
+	words_say(w, "network_model=%s", c->network_model);
+	say_number(w, "network_queues", c->network_queues);
+	say_number(w, "disable_vhost_net", c->disable_vhost_net);
 	if (l->events)
 		words_say(w, "events=%s", l->events);
 	say_number(w, "uid_base", sandbox_uid_base(&l->sandbox, c));
@@ -393,6 +396,8 @@ static int record(const struct launch *l, struct error *err)
 
 	if (!cgroups)
 		return error_errno(err, ENOMEM, "record the cgroups");
+	if (l->netns >= 0 && sandbox_write(&l->sandbox, "netns", l->spec.netns_path, err) < 0)
+		return -err->code;
 	return sandbox_write(&l->sandbox, "cgroups", cgroups, err);
 }
 

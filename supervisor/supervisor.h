@@ -26,6 +26,8 @@ enum supervisor_fd {
 struct supervisor_options {
 	const char *id, *namespace, *bundle, *dir, *libexec;
 	const char *qemu, *virtiofsd, *kernel, *initrd, *cmdline, *accel, *accel_why, *events;
+	const char *network_model;
+	uint64_t network_queues, disable_vhost_net;
 	uint64_t uid_base, vcpus, memory_mib, hello_timeout_ms;
 	uint64_t vm_oom_score_adj; /* + 1000 */
 	uint64_t t0_us;		   /* CLOCK_MONOTONIC when `start` began, for the log */

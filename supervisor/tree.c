@@ -26,6 +26,7 @@ enum channel_id {
 	CHANNEL_FRONTEND_PERSISTD,
 	CHANNEL_MOUNTD_AGENTD,
 	CHANNEL_MOUNTD_VMMD,
+	CHANNEL_NETD_VMMD,
 	CHANNEL_VMMD_AGENTD,
 	CHANNEL_VMMD_SLOT,
 	CHANNEL_MOUNTD_SLOT,
@@ -40,6 +41,7 @@ static const struct ipc_channel *const channels[CHANNEL_COUNT] = {
 	[CHANNEL_FRONTEND_PERSISTD] = &ipc_frontend_persistd,
 	[CHANNEL_MOUNTD_AGENTD] = &ipc_mountd_agentd,
 	[CHANNEL_MOUNTD_VMMD] = &ipc_mountd_vmmd,
+	[CHANNEL_NETD_VMMD] = &ipc_netd_vmmd,
 	[CHANNEL_VMMD_AGENTD] = &ipc_vmmd_agentd,
 	[CHANNEL_VMMD_SLOT] = &ipc_slot,
 	[CHANNEL_MOUNTD_SLOT] = &ipc_slot,
@@ -78,11 +80,11 @@ static const struct plan {
 		{ ANSWERER(FRONTEND_AGENTD), ANSWERER(MOUNTD_AGENTD), ANSWERER(VMMD_AGENTD),
 			VOID } },
 	[ROLE_VMMD] = { "bulkhead-vmmd", false,
-		{ ANSWERER(FRONTEND_VMMD), ANSWERER(MOUNTD_VMMD), ASKER(VMMD_AGENTD),
-			ASKER(VMMD_SLOT), VOID } },
+		{ ANSWERER(FRONTEND_VMMD), ANSWERER(MOUNTD_VMMD), ANSWERER(NETD_VMMD),
+			ASKER(VMMD_AGENTD), ASKER(VMMD_SLOT), VOID } },
 	[ROLE_PERSISTD] = { "bulkhead-persistd", false,
 		{ ANSWERER(FRONTEND_PERSISTD), OURS(STATE), VOID } },
-	[ROLE_NETD] = { "bulkhead-netd", false, { ANSWERER(FRONTEND_NETD), VOID } },
+	[ROLE_NETD] = { "bulkhead-netd", false, { ANSWERER(FRONTEND_NETD), ASKER(NETD_VMMD), VOID } },
 	[ROLE_MOUNTD] = { "bulkhead-mountd", false,
 		{ ANSWERER(FRONTEND_MOUNTD), ASKER(MOUNTD_VMMD), ASKER(MOUNTD_AGENTD),
 			ASKER(MOUNTD_SLOT), OURS(BUNDLE), VOID } },
@@ -173,6 +175,11 @@ static void words_for(struct words *w, const struct tree *t, enum role role)
 		say_list(w, "stdio_prefix", &o->stdio_prefix);
 		if (o->events)
 			words_say(w, "events=%s", o->events);
+		break;
+	case ROLE_NETD:
+		words_say(w, "model=%s", o->network_model);
+		words_say(w, "queues=%llu", (unsigned long long)o->network_queues);
+		words_say(w, "vhost=%d", !o->disable_vhost_net);
 		break;
 	case ROLE_QEMU:
 		words_say(w, "kind=qemu");

@@ -13,9 +13,8 @@
 static int handle_launch(struct helper *h, const ProtobufCMessage *request,
 	const ProtobufCMessage **reply, struct fdlist *reply_fds, struct error *err)
 {
-	const Ipc__VmmdLaunch *msg = (const Ipc__VmmdLaunch *)request;
 	struct vm *vm = h->ctx;
-	int r = vm_launch(vm, msg->vcpus, msg->memory_mib, msg->share, err);
+	int r = vm_launch(vm, (const Ipc__VmmdLaunch *)request, err);
 
 	(void)reply, (void)reply_fds;
 	vm_sources(vm);

@@ -8,6 +8,7 @@
 #include "ipc/mountd.pb-c.h"
 #include "ipc/tables.h"
 #include "ipc/vmmd.pb-c.h"
+#include "vmmd/net.h"
 #include "vmmd/vmmd.h"
 
 #define GREETING_TIMEOUT_MS 10000
@@ -122,23 +123,25 @@ static int run_qemu(struct vm *vm, struct qemu_cmdline *c, struct error *err)
 	return r < 0 ? r : slot_run(c, qemu_stderr, err);
 }
 
-static int build(struct vm *vm, const struct qemu_config *config, bool share,
+static int build(struct vm *vm, const struct qemu_config *config, const Ipc__VmmdLaunch *request,
 	struct qemu_cmdline *c, struct ends *ends, struct error *err)
 {
 	int r = qemu_cmdline_init(c, config, err);
 
-	if (r == 0 && share)
+	if (r == 0 && request->share)
 		r = add_share(c, err);
+	if (r == 0)
+		r = nics_add(c, VMMD_FD_NETD, request, err);
 	if (r == 0)
 		r = connect_qemu(vm, c, ends, err);
 	return r;
 }
 
-static int launch(struct vm *vm, const struct qemu_config *config, bool share, struct ends *ends,
-	struct error *err)
+static int launch(struct vm *vm, const struct qemu_config *config, const Ipc__VmmdLaunch *request,
+	struct ends *ends, struct error *err)
 {
 	CLEANUP(qemu_cmdline_done) struct qemu_cmdline c = { .objects = NULL };
-	int r = build(vm, config, share, &c, ends, err);
+	int r = build(vm, config, request, &c, ends, err);
 
 	if (r == 0)
 		r = run_qemu(vm, &c, err);
@@ -153,24 +156,25 @@ static int launch(struct vm *vm, const struct qemu_config *config, bool share, s
 	return r;
 }
 
-int vm_launch(struct vm *vm, unsigned vcpus, unsigned memory_mib, bool share, struct error *err)
+int vm_launch(struct vm *vm, const Ipc__VmmdLaunch *request, struct error *err)
 {
 	CLEANUP(ends_done) struct ends ends = { .agent = -1, .console = -1 };
 	const struct qemu_config config = {
 		.name = vm->options->name,
 		.machine = vm->options->machine,
 		.accel = vm->options->accel,
-		.vcpus = vcpus,
-		.memory_mib = memory_mib,
+		.vcpus = request->vcpus,
+		.memory_mib = request->memory_mib,
 		.kernel = "/kernel",
 		.initrd = "/initrd",
 		.append = vm->options->append,
 	};
 	int r;
 
-	log_info("launch %s: accel=%s, %u vCPUs, %u MiB%s", vm->options->qemu, accels[config.accel],
-		vcpus, memory_mib, share ? ", shared directory" : "");
-	r = launch(vm, &config, share, &ends, err);
+	log_info("launch %s: accel=%s, %u vCPUs, %u MiB%s, %zu NICs", vm->options->qemu,
+		accels[config.accel], request->vcpus, request->memory_mib,
+		request->share ? ", shared directory" : "", request->n_nics);
+	r = launch(vm, &config, request, &ends, err);
 	if (r < 0) {
 		vm_kill(vm);
 		vm_done(vm);

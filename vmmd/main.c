@@ -7,7 +7,7 @@
 #include "ipc/role.h"
 #include "vmmd/vmmd.h"
 
-#define NOFILE 64 /* our channels, three pairs and the share during LAUNCH */
+#define NOFILE 256 /* our channels; during LAUNCH three pairs, the share, 64 queues with vhost */
 
 /* The machines there are tests of a whole VM for. */
 static const char *const machines[] = { [MACHINE_Q35] = "q35", NULL };

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "ipc/serve.h"
+#include "ipc/vmmd.pb-c.h"
 #include "vmmd/lines.h"
 #include "vmmd/qemu_cmdline.h"
 #include "vmmd/qmp.h"
@@ -67,7 +68,7 @@ void vm_describe_end(const struct vm *vm, const char *when, char *ret, size_t si
  * Starts QEMU, its CPUs stopped; QMP is ready and agentd has its fds. On
  * failure no fd is left, and the supervisor is asked to kill what runs.
  */
-int vm_launch(struct vm *vm, unsigned vcpus, unsigned memory_mib, bool share, struct error *err);
+int vm_launch(struct vm *vm, const Ipc__VmmdLaunch *request, struct error *err);
 
 /* ---- slot.c ---- */
 

@@ -1,6 +1,7 @@
 /* Everything the agent answers. Any other request is Unimplemented. */
 #include "agent.pb-c.h"
 #include "container.h"
+#include "network.h"
 #include "rpc.h"
 #include "sandbox.h"
 
@@ -12,6 +13,13 @@ const struct rpc_method rpc_methods[] = {
 	{ AGENT, "DestroySandbox", &grpc__destroy_sandbox_request__descriptor, destroy_sandbox },
 	{ AGENT, "GetGuestDetails", &grpc__guest_details_request__descriptor, get_guest_details },
 	{ AGENT, "OnlineCPUMem", &grpc__online_cpumem_request__descriptor, online_cpu_mem },
+
+	{ AGENT, "UpdateInterface", &grpc__update_interface_request__descriptor, update_interface },
+	{ AGENT, "UpdateRoutes", &grpc__update_routes_request__descriptor, update_routes },
+	{ AGENT, "AddARPNeighbors", &grpc__add_arpneighbors_request__descriptor,
+	        add_arp_neighbors },
+	{ AGENT, "ListInterfaces", &grpc__list_interfaces_request__descriptor, list_interfaces },
+	{ AGENT, "ListRoutes", &grpc__list_routes_request__descriptor, list_routes },
 
 	{ AGENT, "CreateContainer", &grpc__create_container_request__descriptor, create_container },
 	{ AGENT, "StartContainer", &grpc__start_container_request__descriptor, start_container },

@@ -193,6 +193,8 @@ void fx_shutdown(struct fx *fx, struct client *c)
 
 /* ---- the neighbours ---- */
 
+bool fx_with_link;
+
 static void send_reply(struct fx *fx, enum peer_nr p, const struct ipc_header *h)
 {
 	const struct ipc_message *row = ipc_channel_message(peers[p].channel, h->type);
@@ -203,8 +205,29 @@ static void send_reply(struct fx *fx, enum peer_nr p, const struct ipc_header *h
 	int pair[2] = { -1, -1 };
 	struct error err;
 
-	if (strcmp(row->name, "scan") == 0)
+	Ipc__NetdPartReply part = IPC__NETD_PART_REPLY__INIT;
+	Ipc__NetworkPart network = IPC__NETWORK_PART__INIT;
+	Ipc__NetworkLink link = IPC__NETWORK_LINK__INIT, *links[] = { &link };
+	Ipc__NetdAttachReply attached = IPC__NETD_ATTACH_REPLY__INIT;
+	uint8_t mac[6] = { 2, 0, 0, 0, 0, 1 };
+
+	if (strcmp(row->name, "scan") == 0) {
+		scan.links = scan.parts = fx_with_link;
 		msg = &scan.base;
+	}
+	if (strcmp(row->name, "part") == 0) {
+		link.name = (char *)"eth0";
+		link.mac = (ProtobufCBinaryData){ sizeof(mac), mac };
+		link.mtu = 1400;
+		network.n_links = 1;
+		network.links = links;
+		part.part = &network;
+		msg = &part.base;
+	}
+	if (strcmp(row->name, "attach") == 0) {
+		attached.queues = 1;
+		msg = &attached.base;
+	}
 	if (strcmp(row->name, "connect") == 0) {
 		hello.agent = (char *)"bulkhead-agent/1";
 		msg = &hello.base;

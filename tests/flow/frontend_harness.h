@@ -20,6 +20,9 @@
 #define SANDBOX  "s1"
 #define BUNDLE   "/run/containerd/io.containerd.runtime.v2.task/ns1/s1"
 
+/* Whether netd finds a link in the pod: else none. */
+extern bool fx_with_link;
+
 enum peer_nr { P_CTL, P_NETD, P_MOUNTD, P_VMMD, P_AGENTD, P_PERSISTD, P_COUNT };
 
 enum action {

@@ -2,13 +2,14 @@
  * netd behind its isolation: its channel, and the links of this process's
  * network namespace: an empty one, where that can be made.
  */
+#include <errno.h>
 #include <netlink/socket.h>
 #include <sched.h>
 
 #include "ipc/fds.h"
 #include "ipc/tables.h"
 #include "netd/handlers.h"
-#include "netd/link.h"
+#include "netd/netlink.h"
 #include "tests/fuzz/lib/packet.h"
 #include "tests/fuzz/lib/sim.h"
 
@@ -32,14 +33,16 @@ static bool next(void *ctx)
 static int role(void *ctx)
 {
 	struct error err = ERROR_INIT;
-	struct nl_sock *sk = link_socket_open(&err);
-	struct helper h = netd_helper(NETD_FD_FRONTEND, sk);
+	static struct netd netd;
+	struct helper h = netd_helper(NETD_FD_FRONTEND, &netd);
 	int r;
 
 	(void)ctx;
-	SIM_CHECK(sk);
+	netd = (struct netd){ .sk = netlink_open(&err), .queues = 1, .vmmd = -1 };
+	error_set(&netd.pool.why, ENOENT, "there is none here");
+	SIM_CHECK(netd.sk);
 	r = helper_serve(&h, &err);
-	nl_socket_free(sk);
+	nl_socket_free(netd.sk);
 	return r;
 }
 

@@ -25,7 +25,7 @@
 
 static struct run {
 	struct bytes in;
-	struct peer_end frontend, mountd, agentd, slot;
+	struct peer_end frontend, mountd, netd, agentd, slot;
 	int ctl;
 	int stream[STREAMS_MAX], n_streams; /* QEMU's ends, as they came */
 	int qmp, err;			    /* the one that we have read a command from; stderr */
@@ -84,7 +84,7 @@ static void answer_qmp(void)
 
 static void close_one(uint8_t which)
 {
-	struct peer_end *const ends[] = { &run.mountd, &run.agentd, &run.slot };
+	struct peer_end *const ends[] = { &run.mountd, &run.agentd, &run.slot, &run.netd };
 
 	switch (which % 6) {
 	case 0:
@@ -198,6 +198,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	run.err = -1;
 	peer_open(&run.frontend, &ipc_frontend_vmmd, VMMD_FD_FRONTEND);
 	peer_open(&run.mountd, &ipc_mountd_vmmd, VMMD_FD_MOUNTD);
+	peer_open(&run.netd, &ipc_netd_vmmd, VMMD_FD_NETD);
 	peer_open(&run.agentd, &ipc_vmmd_agentd, VMMD_FD_AGENTD);
 	peer_open(&run.slot, &ipc_slot, VMMD_FD_SLOT);
 	run.slot.fds_came = fds_came;

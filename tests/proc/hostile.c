@@ -45,6 +45,10 @@ static void fill_field(ProtobufCMessage *msg, const ProtobufCFieldDescriptor *f)
 	case PROTOBUF_C_TYPE_STRING:
 		*(char **)member = strdup("a");
 		break;
+	case PROTOBUF_C_TYPE_BYTES:
+		/* A MAC address, the one fixed size there is. */
+		*(ProtobufCBinaryData *)member = (ProtobufCBinaryData){ 6, calloc(1, 6) };
+		break;
 	case PROTOBUF_C_TYPE_MESSAGE:
 		*(ProtobufCMessage **)member = hostile_fill(f->descriptor);
 		break;
@@ -113,12 +117,12 @@ void hostile_good(const struct hostile_target *t, const struct ipc_message *row,
 	protobuf_c_message_free_unpacked(msg, NULL);
 	if (kind == IPC_REQUEST)
 		return;
-	for (size_t i = 0; i < row->nfds; i++) {
+	for (size_t i = 0; i < row->min_fds; i++) {
 		ret->fds[ret->n_fds] = make_kind(row->fds[i]);
 		CHECK(ret->fds[ret->n_fds] >= 0);
 		ret->n_fds++;
 	}
-	ret->hdr.nfds = row->nfds;
+	ret->hdr.nfds = row->min_fds;
 }
 
 static struct cmsghdr *add_control(struct msghdr *mh, int type, const void *data, size_t len)

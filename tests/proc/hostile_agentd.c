@@ -33,6 +33,7 @@ static void up_for_frontend(const struct ipc_message *row, struct hostile_end *r
 	case AGENTD_CONNECT:
 		rig_stream(&rig);
 		break;
+	case AGENTD_NETWORK:
 	case AGENTD_CREATE_SANDBOX:
 		rig_stream(&rig);
 		guest_hello(rig.agent);
@@ -70,6 +71,15 @@ static void adjust(const struct ipc_message *row, ProtobufCMessage *msg)
 	} else if (row->type == AGENTD_CREATE_CONTAINER) {
 		container->index = 0;
 		container->stdin = container->stdout = container->stderr = false;
+	} else if (row->type == AGENTD_NETWORK) {
+		/* The largest network is unit's; here it is one of several parts. */
+		Ipc__AgentdNetwork *m = (Ipc__AgentdNetwork *)msg;
+
+		ipc__network_part__free_unpacked(m->part, NULL);
+		m->part = calloc(1, sizeof(*m->part));
+		CHECK(m->part);
+		ipc__network_part__init(m->part);
+		m->last = false;
 	} else if (row->type == AGENTD_CONNECT) {
 		((Ipc__AgentdConnect *)msg)->timeout_ms = 100;
 	}

@@ -3,6 +3,7 @@
 
 #include "common/fd.h"
 #include "ipc/fds.h"
+#include "ipc/netd.pb-c.h"
 #include "tests/flow/frontend_harness.h"
 #include "tests/proc/hostile.h"
 #include "tests/proc/hostile_ctl.h"
@@ -182,6 +183,8 @@ static void up(enum peer_nr p, const struct ipc_message *row, struct hostile_end
 	char what[64];
 
 	snprintf(what, sizeof(what), "%s.%s", names[p], row->name);
+	fx_with_link = strcmp(what, "netd.part") == 0 || strcmp(what, "netd.attach") == 0 ||
+		       strcmp(what, "netd.done") == 0 || strcmp(what, "agentd.network") == 0;
 	for (size_t i = 0; i < ARRAY_SIZE(roads); i++)
 		if (strcmp(roads[i].what, what) == 0)
 			run_to = roads[i].run;
@@ -218,19 +221,27 @@ static void containerd_is_told(const struct ipc_message *row)
 	CHECK(!fx_answer(&fx, &c, pending, &a, 0));
 }
 
-#define TARGET(peer, more)                                                        \
+#define TARGET(peer, more, fix)                                                        \
 	static const struct hostile_target peer = {                               \
 		.name = #peer " -> frontend", .channel = &ipc_frontend_##peer,    \
 		.events = more, .up = up_##peer, .down = down,                    \
+		.adjust = fix,                                                    \
 		.after = containerd_is_told,                                      \
 	};                                                                        \
 	HOSTILE_TESTS(peer, peer)
 
-TARGET(netd, false)
-TARGET(mountd, false)
-TARGET(vmmd, true)
-TARGET(agentd, true)
-TARGET(persistd, false)
+/* The one link that the scan has counted. */
+static void the_first_link(const struct ipc_message *row, ProtobufCMessage *msg)
+{
+	if (row->type == NETD_PART)
+		((Ipc__NetdPartReply *)msg)->part->links[0]->index = 0;
+}
+
+TARGET(netd, false, the_first_link)
+TARGET(mountd, false, NULL)
+TARGET(vmmd, true, NULL)
+TARGET(agentd, true, NULL)
+TARGET(persistd, false, NULL)
 
 static const struct hostile_target *const targets[] = { &netd, &mountd, &vmmd, &agentd, &persistd };
 

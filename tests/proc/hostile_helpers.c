@@ -1,10 +1,12 @@
 /* netd and persistd with a frontend that has been taken over. */
 #include <fcntl.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
 #include "ipc/fds.h"
+#include "ipc/netd.pb-c.h"
 #include "ipc/persistd.pb-c.h"
 #include "ipc/tables.h"
 #include "tests/proc/common_role.h"
@@ -33,23 +35,49 @@ static void down(bool ended)
 
 /* ---- netd ---- */
 
+static int vmmd = -1; /* its end of netd's channel */
+
 static void netd_up(const struct ipc_message *row, struct hostile_end *ret)
 {
 	static bool alone;
+	Ipc__NetdScan scan = IPC__NETD_SCAN__INIT;
+	struct error err;
+	int pair[2];
 
-	(void)row;
 	if (!alone) {
 		need_root();
 		CHECK(unshare(CLONE_NEWNET) == 0);
+		CHECK(system("ip link add eth0 type veth peer name peer0") == 0);
 		alone = true;
 	}
-	role = role_up("bulkhead-netd", NETD_FD_VOID, -1, -1);
+	test_pair(pair);
+	role = role_up("bulkhead-netd", NETD_FD_VOID, NETD_FD_VMMD, pair[1]);
+	close(pair[1]);
+	fd_close(&vmmd);
+	vmmd = pair[0];
+	if (row->type != NETD_SCAN)
+		CHECK_INT(role_ask(&role, &ipc_frontend_netd, NETD_SCAN, &scan.base, &err), 0);
 	up_as(ret);
+	ret->others[1] = vmmd;
+}
+
+static void netd_down(bool ended)
+{
+	fd_close(&vmmd);
+	down(ended);
+}
+
+static void the_first_link(const struct ipc_message *row, ProtobufCMessage *msg)
+{
+	if (row->type == NETD_PART)
+		((Ipc__NetdPart *)msg)->part = 0;
+	else if (row->type == NETD_ATTACH)
+		((Ipc__NetdAttach *)msg)->index = 0;
 }
 
 static bool netd_is_done(const struct ipc_message *row)
 {
-	return row->type == NETD_SCAN;
+	return row->type == NETD_DONE;
 }
 
 static const struct hostile_target netd = {
@@ -57,7 +85,8 @@ static const struct hostile_target netd = {
 	.channel = &ipc_frontend_netd,
 	.asker = true,
 	.up = netd_up,
-	.down = down,
+	.down = netd_down,
+	.adjust = the_first_link,
 	.is_last = netd_is_done,
 };
 

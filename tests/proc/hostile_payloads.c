@@ -267,19 +267,6 @@ SPOIL(long_varint)
 }
 
 /* 0 or "", which nobody writes. */
-SPOIL(default_value)
-{
-	struct record r;
-	uint8_t with[2] = { 0, 0 };
-	(void)row;
-
-	if (!get_record(p, arg, &r))
-		return false;
-	with[0] = (uint8_t)(r.field << 3 | r.wire);
-	put(p, r.at, r.len, with, 2);
-	return true;
-}
-
 static const ProtobufCFieldDescriptor *field_of(const struct hostile_packet *p,
 	const struct ipc_message *row, unsigned number)
 {
@@ -288,6 +275,20 @@ static const ProtobufCFieldDescriptor *field_of(const struct hostile_packet *p,
 					   : row->event;
 
 	return protobuf_c_message_descriptor_get_field(d, number);
+}
+
+SPOIL(default_value)
+{
+	struct record r;
+	uint8_t with[2] = { 0, 0 };
+
+	/* A message without fields is still one that is there. */
+	if (!get_record(p, arg, &r) ||
+		field_of(p, row, r.field)->type == PROTOBUF_C_TYPE_MESSAGE)
+		return false;
+	with[0] = (uint8_t)(r.field << 3 | r.wire);
+	put(p, r.at, r.len, with, 2);
+	return true;
 }
 
 static bool is_repeated(const struct hostile_packet *p, const struct ipc_message *row, unsigned field)

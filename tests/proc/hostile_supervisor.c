@@ -52,7 +52,8 @@ static int spawn_supervisor(int log)
 {
 	static const char *const args[] = { "id=s1", "namespace=ns1", "bundle=/mnt",
 		"dir=/mnt/sandbox", "libexec=/mnt", "qemu=/q", "virtiofsd=/v", "kernel=/k",
-		"initrd=/i", "cmdline=x", "accel=tcg", "accel_why=", "uid_base=2000000200", "vcpus=1",
+		"initrd=/i", "cmdline=x", "accel=tcg", "accel_why=", "network_model=none",
+		"network_queues=1", "disable_vhost_net=1", "uid_base=2000000200", "vcpus=1",
 		"memory_mib=64", "hello_timeout_ms=1000", "vm_oom_score_adj=1000", "t0_us=0",
 		NULL };
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC), pid;

@@ -1,10 +1,17 @@
 /* vmmd and QEMU's slot with a frontend, a mountd, a vmmd or a slot that has been taken over. */
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "ipc/fds.h"
+#include "ipc/netd.pb-c.h"
 #include "ipc/slot.pb-c.h"
 #include "tests/proc/common_role.h"
 #include "tests/proc/hostile.h"
@@ -50,7 +57,7 @@ static void up_for_frontend(const struct ipc_message *row, struct hostile_end *r
 static void no_share(const struct ipc_message *row, ProtobufCMessage *msg)
 {
 	if (row->type == VMMD_LAUNCH)
-		((Ipc__VmmdLaunch *)msg)->share = false;
+		((Ipc__VmmdLaunch *)msg)->share = false; /* its NIC has no tap: an answer too */
 }
 
 static void as_qemu(const struct ipc_message *row)
@@ -124,6 +131,134 @@ TEST(mountd_framing) { hostile_framing(&mountd); }
 TEST(mountd_kinds) { hostile_kinds(&mountd); }
 TEST(mountd_fds) { hostile_fds(&mountd); }
 TEST(mountd_payloads) { hostile_payloads(&mountd); }
+
+/* ---- netd: what it has sent is looked at when LAUNCH has a NIC ---- */
+
+static void up_for_netd(const struct ipc_message *row, struct hostile_end *ret)
+{
+	up_for_mountd(row, ret);
+	ret->fd = fake.rig.netd;
+	ret->number = VMMD_FD_NETD;
+}
+
+static void launch_with_nic(uint32_t index)
+{
+	Ipc__VmmdLaunch msg = IPC__VMMD_LAUNCH__INIT;
+	Ipc__VmmdLaunch__Nic nic = IPC__VMMD_LAUNCH__NIC__INIT, *nics[] = { &nic };
+	uint8_t mac[6] = { 2 };
+
+	nic.index = index;
+	nic.mac.data = mac;
+	nic.mac.len = sizeof(mac);
+	nic.mtu = 1500;
+	msg.vcpus = 1;
+	msg.memory_mib = 64;
+	msg.nics = nics;
+	msg.n_nics = 1;
+	rig_ask(&fake.rig, VMMD_LAUNCH, &msg.base);
+}
+
+static void ask_launch_with_nic(void)
+{
+	launch_with_nic(0);
+}
+
+static const struct hostile_target netd = {
+	.name = "netd -> vmmd",
+	.channel = &ipc_netd_vmmd,
+	.asker = true,
+	.events = true,
+	.up = up_for_netd,
+	.down = down,
+	.poke = ask_launch_with_nic,
+	.lost = launch_fails,
+};
+
+TEST(netd_framing) { hostile_framing(&netd); }
+TEST(netd_kinds) { hostile_kinds(&netd); }
+TEST(netd_fds) { hostile_fds(&netd); }
+TEST(netd_payloads) { hostile_payloads(&netd); }
+
+/* A queue of a tap: by the right name, or another. */
+static int tap_fd(const char *name, int flags)
+{
+	struct ifreq ifr = { .ifr_flags = (short)flags };
+	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+
+	CHECK(fd >= 0);
+	strcpy(ifr.ifr_name, name);
+	CHECK(ioctl(fd, TUNSETIFF, &ifr) == 0);
+	return fd;
+}
+
+static void send_queue(uint32_t index, uint32_t queue, int fd)
+{
+	Ipc__NetdQueue m = IPC__NETD_QUEUE__INIT;
+
+	m.index = index;
+	m.queue = queue;
+	CHECK_INT(channel_send(fake.rig.netd, &ipc_netd_vmmd, IPC_EVENT, NETD_VMMD_QUEUE, 0,
+			  &m.base, &fd, 1, 1000, NULL), 0);
+	close(fd);
+}
+
+static void send_end(uint32_t index, uint32_t queues)
+{
+	Ipc__NetdEnd m = IPC__NETD_END__INIT;
+
+	m.index = index;
+	m.queues = queues;
+	CHECK_INT(channel_send(fake.rig.netd, &ipc_netd_vmmd, IPC_EVENT, NETD_VMMD_END, 0, &m.base,
+			  NULL, 0, 1000, NULL), 0);
+}
+
+/* B8: what a tap must be besides its kind; B3 and B10's like: how many there are. */
+TEST(taps_that_are_not_the_links)
+{
+	enum { TAP = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
+	static const struct {
+		const char *name;
+		int flags;
+		uint32_t index, queue, twice, end, queues;
+		bool persistent;
+		const char *why;
+	} cases[] = {
+		{ "tap7_bk", TAP, 0, 0, 0, 0, 1, false, "is not called tap0_bk" },
+		{ "eth7", TAP, 0, 0, 0, 0, 1, false, "is not called tap0_bk" },
+		{ "tap0_bk", TAP, 0, 0, 0, 0, 1, true, "is persistent" },
+		{ "tap0_bk", TAP, 0, 1, 0, 0, 1, false, "is not the next one" },
+		{ "tap0_bk", TAP, 8, 0, 0, 0, 1, false, "queue 0 of link 8" },
+		{ "tap0_bk", TAP, 0, 16, 0, 0, 1, false, "queue 16 of link 0" },
+		{ "tap0_bk", TAP, 0, 0, 0, 0, 2, false, "has 2 queues, 1 have come" },
+		{ "tap0_bk", TAP, 0, 0, 0, 1, 1, false, "has 1 queues, 0 have come" },
+		{ "tap0_bk", TAP, 0, 0, 0, 9, 1, false, "the end of link 9" },
+		{ "tap1_bk", TAP, 1, 0, 0, 1, 1, false, "netd has sent no tap for link 0" },
+	};
+
+	need_root();
+	CHECK(unshare(CLONE_NEWNET) == 0);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct hostile_end end;
+		int fd = tap_fd(cases[i].name, cases[i].flags);
+
+		if (cases[i].persistent)
+			CHECK(ioctl(fd, TUNSETPERSIST, 1) == 0);
+		up_for_netd(NULL, &end);
+		send_queue(cases[i].index, cases[i].queue, fd);
+		send_end(cases[i].end, cases[i].queues);
+		launch_with_nic(0);
+		expect_launch_error(&fake, cases[i].why);
+		expect_kill(&fake);
+		down(false);
+		/* No fd is left with vmmd: it has gone, and the tap with the last of them. */
+		if (cases[i].persistent) {
+			fd = tap_fd(cases[i].name, cases[i].flags);
+			CHECK(ioctl(fd, TUNSETPERSIST, 0) == 0);
+			close(fd);
+		}
+		CHECK_INT(if_nametoindex(cases[i].name), 0);
+	}
+}
 
 /* ---- QEMU's slot: it answers EXEC by an error, or its end closes ---- */
 

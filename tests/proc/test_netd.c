@@ -1,6 +1,7 @@
 /* The real netd in a network namespace of the test's own. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <sched.h>
@@ -30,9 +31,54 @@ static void ip(const char *args)
 		test_fail(__FILE__, __LINE__, "%s", command);
 }
 
+static int code(int status)
+{
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int vmmd = -1; /* its end of netd's channel */
+
 static struct started netd_up(void)
 {
-	return role_up("bulkhead-netd", NETD_FD_VOID, -1, -1);
+	struct started r;
+	int pair[2];
+
+	test_pair(pair);
+	r = role_up("bulkhead-netd", NETD_FD_VOID, NETD_FD_VMMD, pair[1]);
+	close(pair[1]);
+	fd_close(&vmmd);
+	vmmd = pair[0];
+	return r;
+}
+
+static int attach(struct started *r, uint32_t index, struct error *err)
+{
+	Ipc__NetdAttach m = IPC__NETD_ATTACH__INIT;
+
+	m.index = index;
+	return role_ask(r, &ipc_frontend_netd, NETD_ATTACH, &m.base, err);
+}
+
+/* All there is of links, addresses, qdiscs and filters: what an attach that fails must not change. */
+static void dump(char *ret, size_t size)
+{
+	FILE *f = popen("ip -o link; ip -o addr; tc qdisc show; "
+			"for l in eth0 peer0; do tc filter show dev $l ingress; done 2>&1", "r");
+	size_t n;
+
+	CHECK(f);
+	n = fread(ret, 1, size - 1, f);
+	ret[n] = '\0';
+	pclose(f);
+}
+
+static void veth(void)
+{
+	ip("link add eth0 mtu 1400 type veth peer name peer0");
+	ip("link set eth0 up");
+	ip("link set peer0 up");
+	ip("addr add 10.0.0.2/24 dev eth0");
+	usleep(100 * 1000); /* what IPv6 does at first */
 }
 
 static int scan(struct started *r, struct error *err)
@@ -40,11 +86,6 @@ static int scan(struct started *r, struct error *err)
 	Ipc__NetdScan m = IPC__NETD_SCAN__INIT;
 
 	return role_ask(r, &ipc_frontend_netd, NETD_SCAN, &m.base, err);
-}
-
-static int code(int status)
-{
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 TEST(only_lo_is_answered_and_netd_is_done)
@@ -58,26 +99,135 @@ TEST(only_lo_is_answered_and_netd_is_done)
 	CHECK_INT(scan(&r, &err), 0);
 	CHECK_INT(code(role_ends(&r, 5000)), 0);
 	role_close(&r);
+	fd_close(&vmmd);
 }
 
-TEST(a_veth_is_an_error_that_names_it_and_netd_goes_on)
+TEST(a_bridge_is_an_error_that_names_it_and_netd_goes_on)
 {
 	struct error err;
 	struct started r;
 
 	own_netns();
+	ip("link add br0 type bridge");
 	ip("link add eth0 type veth peer name peer0");
 	r = netd_up();
 	for (int i = 0; i < 3; i++) {
 		CHECK_INT(scan(&r, &err), EOPNOTSUPP);
-		CHECK_CONTAINS(err.msg, "eth0 (veth)");
-		CHECK_CONTAINS(err.msg, "peer0 (veth)");
-		CHECK_CONTAINS(err.msg, "run without CNI");
+		CHECK_CONTAINS(err.msg, "br0 (bridge) cannot be given to a VM");
 	}
-	ip("link del eth0");
+	ip("link del br0");
 	CHECK_INT(scan(&r, &err), 0);
+	role_close(&r);
+	fd_close(&vmmd);
+}
+
+/* One message from netd: its fds, or none. */
+static size_t take(struct ipc_packet *p)
+{
+	struct error err = ERROR_INIT;
+
+	if (channel_recv(vmmd, &ipc_netd_vmmd, MSG_DONTWAIT, p, &err) != 1)
+		test_fail(__FILE__, __LINE__, "nothing from netd: %s", err.msg);
+	return p->fds.n;
+}
+
+TEST(a_link_is_attached_and_netd_leaves)
+{
+	Ipc__NetdDone done = IPC__NETD_DONE__INIT;
+	struct ipc_packet queue, end;
+	char before[16384], after[16384];
+	struct ifreq ifr = { 0 };
+	struct error err;
+	struct started r;
+
+	own_netns();
+	veth();
+	dump(before, sizeof(before));
+	r = netd_up();
+	CHECK_INT(scan(&r, &err), 0);
+	if (attach(&r, 0, &err) != 0)
+		test_fail(__FILE__, __LINE__, "%s", err.msg);
+	CHECK_INT(take(&queue), 1);
+	CHECK_INT(queue.hdr.type, NETD_VMMD_QUEUE);
+	CHECK_INT(take(&end), 0);
+	CHECK_INT(end.hdr.type, NETD_VMMD_END);
+	CHECK(ioctl(queue.fds.fd[0], TUNGETIFF, &ifr) == 0);
+	CHECK_STR(ifr.ifr_name, "tap0_bk");
+	CHECK(!(ifr.ifr_flags & IFF_PERSIST));
+	CHECK(system("ip link show tap0_bk | grep -q 'UP.*mtu 1[45]00'") == 0);
+	CHECK(system("! ip -6 addr show tap0_bk | grep -q inet6") == 0);
+
+	/* A second time is refused, and so is a link that is not there. */
+	CHECK_INT(attach(&r, 0, &err), EALREADY);
+	CHECK_INT(attach(&r, 7, &err), EINVAL);
+	CHECK_INT(role_ask(&r, &ipc_frontend_netd, NETD_DONE, &done.base, &err), 0);
 	CHECK_INT(code(role_ends(&r, 5000)), 0);
 	role_close(&r);
+	/* With the last fd the tap goes; the qdisc is delete's. */
+	ipc_packet_done(&queue);
+	fd_close(&vmmd);
+	CHECK_INT(if_nametoindex("tap0_bk"), 0);
+	dump(after, sizeof(after));
+	CHECK(strcmp(before, after) != 0);
+	CHECK(system("tc qdisc del dev eth0 ingress || tc qdisc del dev peer0 ingress") == 0);
+	dump(after, sizeof(after));
+	CHECK_STR(after, before);
+}
+
+/* G8: only what it has scanned, by its own number. Each failure leaves all as it was. */
+TEST(an_attach_that_fails_changes_nothing)
+{
+	static const struct {
+		const char *before, *after, *why;
+	} cases[] = {
+		{ "tc qdisc add dev eth0 clsact; tc qdisc add dev peer0 clsact",
+			"tc qdisc del dev eth0 clsact; tc qdisc del dev peer0 clsact",
+			"has an ingress or clsact qdisc that is not ours" },
+		{ "tc qdisc add dev eth0 ingress; tc qdisc add dev peer0 ingress",
+			"tc qdisc del dev eth0 ingress; tc qdisc del dev peer0 ingress",
+			"has an ingress or clsact qdisc that is not ours" },
+		{ "ip link del eth0", "ip link add eth0 type veth peer name peer0", "No such device" },
+	};
+	char before[16384], after[16384];
+	struct error err;
+	struct started r;
+
+	own_netns();
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		if (i == 0)
+			veth();
+		r = netd_up();
+		CHECK_INT(scan(&r, &err), 0);
+		CHECK(system(cases[i].before) == 0);
+		dump(before, sizeof(before));
+		CHECK(attach(&r, 0, &err) != 0);
+		CHECK_CONTAINS(err.msg, "attach the link ");
+		CHECK_CONTAINS(err.msg, cases[i].why);
+		dump(after, sizeof(after));
+		CHECK_STR(after, before);
+		CHECK(system(cases[i].after) == 0);
+		role_close(&r);
+		fd_close(&vmmd);
+	}
+}
+
+TEST(a_namespace_has_one_vm)
+{
+	struct error err;
+	struct started r;
+	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI, .ifr_name = "tap0_bk" };
+	int tap;
+
+	own_netns();
+	veth();
+	tap = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+	CHECK(ioctl(tap, TUNSETIFF, &ifr) == 0);
+	r = netd_up();
+	CHECK_INT(scan(&r, &err), EBUSY);
+	CHECK_CONTAINS(err.msg, "belongs to a VM that has this network namespace already");
+	close(tap);
+	role_close(&r);
+	fd_close(&vmmd);
 }
 
 static int add_tap(const char *name)
@@ -101,12 +251,11 @@ TEST(the_name_decides_nothing_the_flag_does)
 	ip("link set lo name loop");
 	tap = add_tap("lo");
 	r = netd_up();
-	CHECK_INT(scan(&r, &err), EOPNOTSUPP);
-	CHECK_CONTAINS(err.msg, "the link lo (tun)");
+	CHECK_INT(scan(&r, &err), 0);
+	CHECK_INT(attach(&r, 0, &err), 0); /* it is a link like any other */
 	close(tap);
-	if (scan(&r, &err) != 0)
-		test_fail(__FILE__, __LINE__, "%s", err.msg);
 	role_close(&r);
+	fd_close(&vmmd);
 }
 
 TEST(odd_bytes_of_a_name_do_not_reach_the_sentence)
@@ -119,9 +268,10 @@ TEST(odd_bytes_of_a_name_do_not_reach_the_sentence)
 	tap = add_tap("e\x1b[1m\xff\x7f\xc2\x9b\\\"");
 	r = netd_up();
 	CHECK_INT(scan(&r, &err), EOPNOTSUPP);
-	CHECK_CONTAINS(err.msg, "the link e?[1m????\\\" (tun): ");
+	CHECK_CONTAINS(err.msg, "the link e?[1m????\\\" (tun) cannot be given to a VM: its name");
 	close(tap);
 	role_close(&r);
+	fd_close(&vmmd);
 }
 
 #define MANY 1000
@@ -144,8 +294,9 @@ TEST(a_thousand_links_are_counted_the_first_named)
 	r = netd_up();
 	CHECK_INT(scan(&r, &err), EOPNOTSUPP);
 	CHECK_CONTAINS(err.msg, "the links t0 (tun), t1 (tun), ");
-	CHECK_CONTAINS(err.msg, "t7 (tun) and 992 more: ");
+	CHECK_CONTAINS(err.msg, "t7 (tun) and 992 more are more than the 8");
 	role_close(&r);
+	fd_close(&vmmd);
 }
 
 TEST(links_that_come_and_go_meanwhile)
@@ -171,11 +322,12 @@ TEST(links_that_come_and_go_meanwhile)
 		got = scan(&r, &err);
 		if (got != EAGAIN)
 			CHECK_INT(got, EOPNOTSUPP);
-		CHECK_CONTAINS(err.msg, got == EAGAIN ? "changed during" : " more: networks");
+		CHECK_CONTAINS(err.msg, got == EAGAIN ? "changed during" : " more are more than");
 	}
 	kill(churn, SIGKILL);
 	waitpid(churn, NULL, 0);
 	role_close(&r);
+	fd_close(&vmmd);
 }
 
 TEST(what_netd_holds)
@@ -184,12 +336,13 @@ TEST(what_netd_holds)
 
 	own_netns();
 	r = netd_up();
-	check_shut_in(r.pid, TEST_UID, 0);
+	check_shut_in(r.pid, TEST_UID, 1ULL << CAP_NET_ADMIN);
 	CHECK(same_namespace(r.pid, getpid(), "net"));
 	CHECK(!same_namespace(r.pid, getpid(), "mnt"));
 	CHECK(!same_namespace(r.pid, getpid(), "ipc"));
 	CHECK(!same_namespace(r.pid, getpid(), "uts"));
 	role_close(&r);
+	fd_close(&vmmd);
 }
 
 TEST(the_frontend_goes_away)
@@ -201,6 +354,7 @@ TEST(the_frontend_goes_away)
 	fd_close(&r.channel);
 	CHECK_INT(code(role_ends(&r, 5000)), 0);
 	role_close(&r);
+	fd_close(&vmmd);
 }
 
 TEST(the_supervisor_goes_away_before_lock)
@@ -208,7 +362,7 @@ TEST(the_supervisor_goes_away_before_lock)
 	struct started r;
 
 	own_netns();
-	r = role_start("bulkhead-netd", NETD_FD_VOID, -1, -1);
+	r = role_start("bulkhead-netd", NETD_FD_VOID, NETD_FD_VMMD, 0);
 	fd_close(&r.ctl);
 	CHECK_INT(code(role_ends(&r, 5000)), 70);
 	role_close(&r);
@@ -222,7 +376,7 @@ TEST(no_answer_before_lock)
 	char c;
 
 	own_netns();
-	r = role_start("bulkhead-netd", NETD_FD_VOID, -1, -1);
+	r = role_start("bulkhead-netd", NETD_FD_VOID, NETD_FD_VMMD, 0);
 	CHECK_INT(channel_send(r.channel, &ipc_frontend_netd, IPC_REQUEST, NETD_SCAN, 1, &m.base,
 			  NULL, 0, 1000, &err), 0);
 	usleep(200 * 1000);

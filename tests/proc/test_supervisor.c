@@ -132,7 +132,8 @@ static void spawn(struct rig *rig, int log)
 {
 	char libexec[128], dir[128], uid_base[64];
 	const char *const args[] = { "id=c1", "namespace=n", "bundle=/b", dir, libexec, "qemu=/q",
-		"virtiofsd=/v", "kernel=/k", "initrd=/i", "cmdline=c", "accel=tcg", "accel_why=", uid_base,
+		"virtiofsd=/v", "kernel=/k", "initrd=/i", "cmdline=c", "accel=tcg", "accel_why=", "network_model=none",
+		"network_queues=1", "disable_vhost_net=1", uid_base,
 		"vcpus=1", "memory_mib=64", "hello_timeout_ms=1000", "vm_oom_score_adj=1000",
 		"t0_us=0", NULL };
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);

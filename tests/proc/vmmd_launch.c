@@ -238,7 +238,7 @@ TEST (boots_and_stops) {
 	rig_launch(&rig, false);
 
 	/* 0-2, ctl, frontend, mountd, agentd; QMP, stderr: nothing is left of what QEMU got. */
-	CHECK_INT(count_fds(rig.vmmd, false), 9);
+	CHECK_INT(count_fds(rig.vmmd, false), 10);
 	/* stderr, QMP, agent, console: no channel of ours. */
 	CHECK_INT(count_fds(rig.slot, true), 4);
 	check_fd(rig.slot, 0, "/dev/null");
@@ -310,7 +310,7 @@ TEST (boots_with_a_share) {
 		0);
 	close(fd);
 	rig_launch(&rig, true);
-	CHECK_INT(count_fds(rig.vmmd, false), 9);
+	CHECK_INT(count_fds(rig.vmmd, false), 10);
 	agent = rig_take_fd(rig.agentd, &ipc_vmmd_agentd, VMMD_AGENTD_STREAM);
 	close(rig_take_fd(rig.agentd, &ipc_vmmd_agentd, VMMD_AGENTD_CONSOLE));
 	send_cont(&rig);
@@ -370,7 +370,7 @@ TEST (qemu_that_refuses_its_arguments) {
 	launch_error(&rig, &err);
 	CHECK_CONTAINS(err.msg, "launch: QEMU ended with status 1 before QMP answered: ");
 	CHECK_CONTAINS(err.msg, "kernel");
-	CHECK_INT(count_fds(rig.vmmd, false), 7);
+	CHECK_INT(count_fds(rig.vmmd, false), 8);
 	send_stop(&rig);
 	rig_done(&rig);
 }

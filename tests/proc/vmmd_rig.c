@@ -93,28 +93,32 @@ void rig_start_vmmd(struct rig *rig, int job, const char *append)
 	char uid[32], line[512];
 	const char *const args[] = { uid, "accel=tcg", "qemu=/usr/bin/qemu-system-x86_64", line,
 		NULL };
-	int ctl[2], frontend[2], mountd[2], agentd[2], null = null_fd();
+	int ctl[2], frontend[2], mountd[2], netd[2], agentd[2], null = null_fd();
 
 	test_pair(ctl);
 	test_pair(frontend);
 	test_pair(mountd);
+	test_pair(netd);
 	test_pair(agentd);
 	snprintf(uid, sizeof(uid), "uid=%d", RIG_UID_VMMD);
 	snprintf(line, sizeof(line), "append=%s", append);
 	rig->vmmd = test_spawn("bulkhead-vmmd", args,
 		(const struct test_fd[]){ { 0, null }, { 1, null }, { 2, rig->log[1] },
 			{ FD_CTL, ctl[1] }, { VMMD_FD_FRONTEND, frontend[1] },
-			{ VMMD_FD_MOUNTD, mountd[1] }, { VMMD_FD_AGENTD, agentd[1] },
+			{ VMMD_FD_MOUNTD, mountd[1] }, { VMMD_FD_NETD, netd[1] },
+			{ VMMD_FD_AGENTD, agentd[1] },
 			{ VMMD_FD_SLOT, job }, { VMMD_FD_VOID, rig->void_pidfd }, { -1, -1 } });
 	close(null);
 	close(ctl[1]);
 	close(frontend[1]);
 	close(mountd[1]);
+	close(netd[1]);
 	close(agentd[1]);
 	close(job);
 	rig->vmmd_ctl = ctl[0];
 	rig->frontend = frontend[0];
 	rig->mountd = mountd[0];
+	rig->netd = netd[0];
 	rig->agentd = agentd[0];
 	expect_ready(rig->vmmd_ctl, ROLE_VMMD);
 }
@@ -140,7 +144,7 @@ static void end(int pid)
 void rig_done(struct rig *rig)
 {
 	int fds[] = { rig->void_pidfd, rig->slot_pidfd, rig->slot_ctl, rig->slot_job, rig->log[0],
-		rig->log[1], rig->vmmd_ctl, rig->frontend, rig->mountd, rig->agentd };
+		rig->log[1], rig->vmmd_ctl, rig->frontend, rig->mountd, rig->netd, rig->agentd };
 
 	if (!rig->slot_ended)
 		end(rig->slot);

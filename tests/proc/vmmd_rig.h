@@ -23,7 +23,7 @@ struct rig {
 	int slot_status; /* once it has ended */
 	bool slot_ended, kill_asked;
 	int vmmd;
-	int vmmd_ctl, frontend, mountd, agentd;
+	int vmmd_ctl, frontend, mountd, netd, agentd;
 	uint32_t seq;
 };
 

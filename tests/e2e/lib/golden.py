@@ -69,6 +69,8 @@ def fd_kind(pid, fd, known):
         return "null"
     if stat.S_ISCHR(mode) and device == os.makedev(10, 232):
         return "kvm"
+    if stat.S_ISCHR(mode) and device == os.makedev(10, 200):
+        return "tun"
     if stat.S_ISFIFO(mode):
         return "fifo"
     if stat.S_ISDIR(mode):

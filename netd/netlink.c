@@ -1,0 +1,141 @@
+#include "netd/netlink.h"
+
+#include <errno.h>
+#include <linux/rtnetlink.h>
+#include <netlink/socket.h>
+#include <stdbool.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#define SOCKET_WAIT_S  5
+#define SOCKET_RCVBUF  (256 * 1024)
+#define DUMP_MSG_BYTES (64 * 1024)
+
+static int failed(struct error *err, int nl, const char *what)
+{
+	int code = nl == -NLE_AGAIN ? ETIMEDOUT : EIO;
+
+	return error_set(err, code, "%s: %s", what,
+		nl == -NLE_AGAIN ? "the kernel did not answer in time" : nl_geterror(nl));
+}
+
+static void socket_free(struct nl_sock **sk)
+{
+	nl_socket_free(*sk);
+}
+
+struct nl_sock *netlink_open(struct error *err)
+{
+	const struct timeval wait = { .tv_sec = SOCKET_WAIT_S };
+	CLEANUP(socket_free) struct nl_sock *sk = nl_socket_alloc();
+	int r;
+
+	if (!sk) {
+		error_errno(err, ENOMEM, "allocate a netlink socket");
+		return NULL;
+	}
+	r = nl_connect(sk, NETLINK_ROUTE);
+	if (r == 0)
+		r = nl_socket_set_buffer_size(sk, SOCKET_RCVBUF, 0);
+	/* Not sized by peeking: a part of a dump is never larger than what we offer. */
+	if (r == 0)
+		r = nl_socket_set_msg_buf_size(sk, DUMP_MSG_BYTES);
+	if (r < 0) {
+		failed(err, r, "open a netlink socket");
+		return NULL;
+	}
+	nl_socket_disable_msg_peek(sk);
+	if (setsockopt(nl_socket_get_fd(sk), SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) < 0) {
+		error_errno(err, errno, "limit the wait for netlink");
+		return NULL;
+	}
+	return steal(sk);
+}
+
+/* A request under way. */
+struct exchange {
+	netlink_take take; /* NULL: only the acknowledgement counts */
+	void *ctx;
+	struct error *err;
+	bool done;
+	int result; /* 0 or -errno */
+};
+
+static int on_valid(struct nl_msg *msg, void *data)
+{
+	struct exchange *x = data;
+
+	/* The rest of a dump that has failed is read, so that it is not in the next one's way. */
+	if (x->take && x->result == 0)
+		x->result = x->take(nlmsg_hdr(msg), x->ctx, x->err);
+	return NL_OK;
+}
+
+static int on_end(struct nl_msg *msg, void *data)
+{
+	(void)msg;
+	((struct exchange *)data)->done = true;
+	return NL_STOP;
+}
+
+static int on_error(struct sockaddr_nl *from, struct nlmsgerr *e, void *data)
+{
+	struct exchange *x = data;
+
+	(void)from;
+	x->result = e->error;
+	x->done = true;
+	return NL_SKIP; /* NL_STOP would make it an error of libnl's */
+}
+
+/* Reads until the end of an exchange that has been sent. An error of libnl, negative. */
+static int wait_end(struct nl_sock *sk, struct exchange *x)
+{
+	int r = 0;
+
+	if (nl_socket_modify_cb(sk, NL_CB_VALID, NL_CB_CUSTOM, on_valid, x) < 0 ||
+		nl_socket_modify_cb(sk, NL_CB_FINISH, NL_CB_CUSTOM, on_end, x) < 0 ||
+		nl_socket_modify_cb(sk, NL_CB_ACK, NL_CB_CUSTOM, on_end, x) < 0 ||
+		nl_socket_modify_err_cb(sk, NL_CB_CUSTOM, on_error, x) < 0)
+		return -NLE_NOMEM;
+	while (r >= 0 && !x->done)
+		r = nl_recvmsgs_default(sk);
+	return r;
+}
+
+int netlink_dump(struct nl_sock *sk, int type, const void *header, size_t len, netlink_take take,
+	void *ctx, struct error *err)
+{
+	struct exchange x = { .take = take, .ctx = ctx, .err = err };
+	int r = nl_send_simple(sk, type, NLM_F_DUMP, (void *)(uintptr_t)header, len);
+
+	if (r >= 0)
+		r = wait_end(sk, &x);
+	if (r == -NLE_DUMP_INTR)
+		return -EINTR;
+	if (r < 0)
+		return failed(err, r, "a dump by netlink");
+	if (x.result < 0 && err->code == 0)
+		return error_errno(err, -x.result, "a dump by netlink");
+	return x.result;
+}
+
+int netlink_get(struct nl_sock *sk, struct nl_msg *msg, netlink_take take, void *ctx,
+	struct error *err)
+{
+	struct exchange x = { .take = take, .ctx = ctx, .err = err };
+	int r = nl_send_auto(sk, msg);
+
+	if (r >= 0)
+		r = wait_end(sk, &x);
+	if (r < 0)
+		return r == -NLE_AGAIN ? -ETIMEDOUT : -EIO;
+	return x.result;
+}
+
+int netlink_ask(struct nl_sock *sk, struct nl_msg *msg)
+{
+	struct error ignored = ERROR_INIT;
+
+	return netlink_get(sk, msg, NULL, NULL, &ignored);
+}

@@ -1,0 +1,298 @@
+#include "netd/tcfilter.h"
+
+#include <errno.h>
+#include <linux/if_ether.h>
+#include <linux/pkt_cls.h>
+#include <linux/pkt_sched.h>
+#include <linux/rtnetlink.h>
+#include <linux/tc_act/tc_mirred.h>
+#include <net/if.h>
+#include <netlink/attr.h>
+#include <string.h>
+
+#include "common/fdio.h"
+#include "common/log.h"
+#include "ipc/tcfilter.h"
+
+#define INGRESS_HANDLE TC_H_MAKE(TC_H_INGRESS, 0)
+/* Another user of the same link's ingress, at this very moment: EBUSY. */
+#define BUSY_TRIES   5
+#define BUSY_WAIT_MS 20
+
+static void msg_free(struct nl_msg **msg)
+{
+	nlmsg_free(*msg);
+}
+
+/* A request with its family's header. Out of memory aborts: these are a few hundred bytes. */
+static struct nl_msg *request(int type, int flags, const void *header, size_t len)
+{
+	struct nl_msg *msg = nlmsg_alloc_simple(type, NLM_F_REQUEST | flags);
+
+	if (!msg || nlmsg_append(msg, (void *)(uintptr_t)header, len, NLMSG_ALIGNTO) < 0)
+		abort();
+	return msg;
+}
+
+static void put(struct nl_msg *msg, int type, const void *data, size_t len)
+{
+	if (nla_put(msg, type, (int)len, data) < 0)
+		abort();
+}
+
+static struct nlattr *nest(struct nl_msg *msg, int type)
+{
+	struct nlattr *a = nla_nest_start(msg, type);
+
+	if (!a)
+		abort();
+	return a;
+}
+
+static int ask(struct nl_sock *sk, struct nl_msg *msg)
+{
+	int r = netlink_ask(sk, msg);
+
+	for (int i = 1; r == -EBUSY && i < BUSY_TRIES; i++) {
+		fd_poll(NULL, 0, BUSY_WAIT_MS);
+		nlmsg_hdr(msg)->nlmsg_seq = 0; /* libnl numbers it anew */
+		r = netlink_ask(sk, msg);
+	}
+	return r;
+}
+
+/* ---- the tap ---- */
+
+static int take_ifindex(const struct nlmsghdr *h, void *ctx, struct error *err)
+{
+	(void)err;
+	if (h->nlmsg_type == RTM_NEWLINK)
+		*(int *)ctx = ((const struct ifinfomsg *)nlmsg_data(h))->ifi_index;
+	return 0;
+}
+
+static int find_tap(struct nl_sock *sk, const struct tap *tap, int *ret_ifindex, struct error *err)
+{
+	const struct ifinfomsg info = { .ifi_family = AF_UNSPEC };
+	CLEANUP(msg_free) struct nl_msg *msg = request(RTM_GETLINK, 0, &info, sizeof(info));
+	int r;
+
+	*ret_ifindex = 0;
+	put(msg, IFLA_IFNAME, tap->name, strlen(tap->name) + 1);
+	r = netlink_get(sk, msg, take_ifindex, ret_ifindex, err);
+	if (r == 0 && *ret_ifindex <= 0)
+		r = -ENODEV;
+	return r < 0 ? error_errno(err, -r, "find the tap %s", tap->name) : 0;
+}
+
+static struct nl_msg *tap_request(int ifindex, unsigned flags)
+{
+	const struct ifinfomsg info = {
+		.ifi_family = AF_UNSPEC,
+		.ifi_index = ifindex,
+		.ifi_flags = flags,
+		.ifi_change = flags,
+	};
+
+	return request(RTM_NEWLINK, 0, &info, sizeof(info));
+}
+
+/*
+ * Without an address of its own: all that is ever said there is the guest's or
+ * the pod's. A kernel without IPv6 would give it none anyhow.
+ */
+static int no_own_address(struct nl_sock *sk, int ifindex)
+{
+	CLEANUP(msg_free) struct nl_msg *msg = tap_request(ifindex, 0);
+	const uint8_t none = IN6_ADDR_GEN_MODE_NONE;
+	struct nlattr *spec = nest(msg, IFLA_AF_SPEC), *inet6 = nest(msg, AF_INET6);
+	int r;
+
+	put(msg, IFLA_INET6_ADDR_GEN_MODE, &none, sizeof(none));
+	nla_nest_end(msg, inet6);
+	nla_nest_end(msg, spec);
+	r = ask(sk, msg);
+	return r == -EAFNOSUPPORT || r == -EOPNOTSUPP ? 0 : r;
+}
+
+/* In this order: of one request the kernel would take the flags first. */
+static int tap_up(struct nl_sock *sk, int ifindex, const struct tap *tap, const struct link *link,
+	struct error *err)
+{
+	CLEANUP(msg_free) struct nl_msg *mtu = tap_request(ifindex, 0);
+	CLEANUP(msg_free) struct nl_msg *up = tap_request(ifindex, IFF_UP);
+	int r;
+
+	put(mtu, IFLA_MTU, &link->mtu, sizeof(link->mtu));
+	r = ask(sk, mtu);
+	if (r == 0)
+		r = no_own_address(sk, ifindex);
+	if (r == 0)
+		r = ask(sk, up);
+	return r < 0 ? error_errno(err, -r, "bring the tap %s up with an MTU of %u", tap->name,
+			       link->mtu)
+		     : 0;
+}
+
+/* ---- qdiscs ---- */
+
+static int qdisc(struct nl_sock *sk, int type, int flags, unsigned ifindex)
+{
+	const struct tcmsg tc = {
+		.tcm_family = AF_UNSPEC,
+		.tcm_ifindex = (int)ifindex,
+		.tcm_handle = INGRESS_HANDLE,
+		.tcm_parent = TC_H_INGRESS,
+	};
+	CLEANUP(msg_free) struct nl_msg *msg = request(type, flags, &tc, sizeof(tc));
+
+	put(msg, TCA_KIND, "ingress", sizeof("ingress"));
+	return ask(sk, msg);
+}
+
+struct filters {
+	unsigned ours, others;
+};
+
+static int take_filter(const struct nlmsghdr *h, void *ctx, struct error *err)
+{
+	const struct tcmsg *tc = nlmsg_data(h);
+	struct nlattr *tb[TCA_MAX + 1];
+	struct filters *f = ctx;
+
+	(void)err;
+	if (h->nlmsg_type != RTM_NEWTFILTER)
+		return 0;
+	if (nlmsg_parse((struct nlmsghdr *)(uintptr_t)h, sizeof(*tc), tb, TCA_MAX, NULL) < 0)
+		return -EPROTO;
+	if (TC_H_MAJ(tc->tcm_info) >> 16 == TCFILTER_PRIORITY && tb[TCA_KIND] &&
+		nla_strcmp(tb[TCA_KIND], TCFILTER_KIND) == 0)
+		f->ours++;
+	else
+		f->others++;
+	return 0;
+}
+
+/* Whether the qdisc that is there is what an earlier sandbox of the same pod has left. */
+static bool is_left_over(struct nl_sock *sk, const struct link *link)
+{
+	const struct tcmsg tc = {
+		.tcm_family = AF_UNSPEC,
+		.tcm_ifindex = (int)link->ifindex,
+		.tcm_parent = INGRESS_HANDLE,
+	};
+	struct error ignored = ERROR_INIT;
+	struct filters f = { 0 };
+
+	return netlink_dump(sk, RTM_GETTFILTER, &tc, sizeof(tc), take_filter, &f, &ignored) == 0 &&
+	       f.ours > 0 && f.others == 0;
+}
+
+static int add_qdisc(struct nl_sock *sk, const struct link *link, struct error *err)
+{
+	int r = qdisc(sk, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, link->ifindex);
+
+	if (r == -EEXIST && is_left_over(sk, link)) {
+		log_info("%s: an earlier sandbox has left its qdisc", link->name);
+		r = qdisc(sk, RTM_DELQDISC, 0, link->ifindex);
+		if (r == 0)
+			r = qdisc(sk, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, link->ifindex);
+	}
+	if (r == -EEXIST)
+		return error_set(err, EEXIST,
+			"the link %s has an ingress or clsact qdisc that is not ours", link->name);
+	if (r == -EBUSY)
+		return error_set(err, EBUSY, "the link %s: others are at its ingress qdisc all the time",
+			link->name);
+	return r < 0 ? error_errno(err, -r, "add an ingress qdisc to the link %s", link->name) : 0;
+}
+
+/* ---- filters ---- */
+
+static void put_redirect(struct nl_msg *msg, int to)
+{
+	const struct tc_mirred mirred = {
+		.action = TC_ACT_STOLEN,
+		.eaction = TCA_EGRESS_REDIR,
+		.ifindex = (uint32_t)to,
+	};
+	struct nlattr *actions = nest(msg, TCA_U32_ACT), *first = nest(msg, 1), *options;
+
+	put(msg, TCA_ACT_KIND, "mirred", sizeof("mirred"));
+	options = nest(msg, TCA_ACT_OPTIONS);
+	put(msg, TCA_MIRRED_PARMS, &mirred, sizeof(mirred));
+	nla_nest_end(msg, options);
+	nla_nest_end(msg, first);
+	nla_nest_end(msg, actions);
+}
+
+/* Everything: one key whose mask is 0. (matchall says the same, where the kernel has it.) */
+static int redirect(struct nl_sock *sk, int from, int to)
+{
+	const struct tcmsg tc = {
+		.tcm_family = AF_UNSPEC,
+		.tcm_ifindex = from,
+		.tcm_parent = INGRESS_HANDLE,
+		.tcm_info = TC_H_MAKE((uint32_t)TCFILTER_PRIORITY << 16, htons(ETH_P_ALL)),
+	};
+	CLEANUP(msg_free) struct nl_msg *msg =
+		request(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, &tc, sizeof(tc));
+	struct {
+		struct tc_u32_sel sel;
+		struct tc_u32_key key;
+	} match = { .sel = { .flags = TC_U32_TERMINAL, .nkeys = 1 } };
+	struct nlattr *options;
+
+	put(msg, TCA_KIND, TCFILTER_KIND, sizeof(TCFILTER_KIND));
+	options = nest(msg, TCA_OPTIONS);
+	put(msg, TCA_U32_SEL, &match, sizeof(match));
+	put_redirect(msg, to);
+	nla_nest_end(msg, options);
+	return ask(sk, msg);
+}
+
+static int tie(struct nl_sock *sk, const struct link *link, const struct tap *tap, int tap_ifindex,
+	struct error *err)
+{
+	int r = redirect(sk, (int)link->ifindex, tap_ifindex);
+
+	if (r < 0)
+		return error_errno(err, -r, "redirect the link %s to the tap %s", link->name,
+			tap->name);
+	r = redirect(sk, tap_ifindex, (int)link->ifindex);
+	if (r < 0)
+		return error_errno(err, -r, "redirect the tap %s to the link %s", tap->name,
+			link->name);
+	return 0;
+}
+
+int tcfilter_attach(struct nl_sock *sk, const struct link *link, const struct tap *tap,
+	struct error *err)
+{
+	struct error undo = ERROR_INIT;
+	int ifindex, r;
+
+	r = find_tap(sk, tap, &ifindex, err);
+	if (r == 0)
+		r = tap_up(sk, ifindex, tap, link, err);
+	if (r < 0)
+		return r;
+	r = qdisc(sk, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, (unsigned)ifindex);
+	if (r < 0)
+		return error_errno(err, -r, "add an ingress qdisc to the tap %s", tap->name);
+	r = add_qdisc(sk, link, err);
+	if (r < 0)
+		return r;
+	r = tie(sk, link, tap, ifindex, err);
+	if (r < 0 && tcfilter_detach(sk, link, &undo) < 0)
+		log_error("undo: %s", undo.msg);
+	return r;
+}
+
+int tcfilter_detach(struct nl_sock *sk, const struct link *link, struct error *err)
+{
+	int r = qdisc(sk, RTM_DELQDISC, 0, link->ifindex);
+
+	return r < 0 ? error_errno(err, -r, "take the ingress qdisc from the link %s", link->name)
+		     : 0;
+}

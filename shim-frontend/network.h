@@ -1,0 +1,38 @@
+/*
+ * The pod's network on its way from netd to the guest. netd leaves before the
+ * guest runs, so what it has scanned is kept here, packed, until the guest's
+ * agent can be told.
+ */
+#pragma once
+
+#include "ipc/tables.h"
+#include "ipc/vmmd.pb-c.h"
+#include "shim-frontend/flow.h"
+
+/* Eight links; 1,024 routes and as many neighbours, 64 to a part. */
+#define NETWORK_PARTS_MAX 40
+
+struct network {
+	uint32_t n_links, n_parts;
+	unsigned at; /* of the calls under way: how many are answered */
+	unsigned seen; /* links that a part has described: a mask */
+	struct {
+		size_t len;
+		uint8_t *data; /* ipc.NetworkPart */
+	} part[NETWORK_PARTS_MAX];
+	struct {
+		uint8_t mac[6];
+		uint32_t mtu;
+	} nic[NETWORK_LINKS_MAX];
+};
+
+void network_done(struct network *n);
+
+/* Steps of the first Create. */
+enum step_result network_step_scan(struct flow *f);   /* what is there */
+enum step_result network_step_attach(struct flow *f); /* netd hands it to vmmd, and leaves */
+enum step_result network_step_guest(struct flow *f);  /* the guest's agent is told */
+
+/* For LAUNCH. list and nics have room for NETWORK_LINKS_MAX, and live as long as request. */
+void network_fill(struct network *n, Ipc__VmmdLaunch *request, Ipc__VmmdLaunch__Nic *nics,
+	Ipc__VmmdLaunch__Nic **list);

@@ -1,0 +1,214 @@
+"""The pod's network in the guest: real CNI plugins, real links, both directions."""
+
+import json
+import os
+import subprocess
+
+from lib import proc
+from lib.net import Networks, inside, ip
+from lib.runner import Skip, check, check_contains, check_equal, each, test
+
+DUAL = ("10.88.0.0/24", "fd88::/64")
+BOTH = ("0.0.0.0/0", "::/0")
+
+
+# -- what a set-up looks like: each makes a namespace and returns it
+
+def bridge(nets):
+    ns = nets.namespace()
+    nets.bridge(ns)
+    return ns
+
+
+def bridge_dual_stack(nets):
+    ns = nets.namespace()
+    nets.bridge(ns, subnets=DUAL, routes=BOTH)
+    return ns
+
+
+def bridge_mtu_1400(nets):
+    ns = nets.namespace()
+    nets.bridge(ns, mtu=1400)
+    return ns
+
+
+def bridge_mtu_9000(nets):
+    ns = nets.namespace()
+    nets.bridge(ns, mtu=9000)
+    return ns
+
+
+def ptp(nets):
+    ns = nets.namespace()
+    nets.cni(ns, "ptp")
+    return ns
+
+
+def ptp_dual_stack(nets):
+    ns = nets.namespace()
+    nets.cni(ns, "ptp", subnets=DUAL, routes=BOTH)
+    return ns
+
+
+def macvlan(nets):
+    ip("link add mv0 type veth peer name mv1")
+    nets.links.append("mv0")
+    ip("link set mv0 up")
+    ip("link set mv1 up")
+    ns = nets.namespace()
+    nets.cni(ns, "macvlan", master="mv0")
+    return ns
+
+
+def two_nics(nets):
+    ns = nets.namespace()
+    nets.bridge(ns)
+    nets.bridge(ns, name="net1", bridge="cni1", subnets=("10.89.0.0/24",), routes=("10.90.0.0/16",))
+    return ns
+
+
+def by_hand(nets, *commands):
+    """A veth eth0, its other end in the lab, and `ip` commands in the namespace."""
+    ns = nets.namespace()
+    host = f"h{len(nets.links)}"
+    ip("link add", host, "type veth peer name eth0 netns", ns)
+    nets.links.append(host)
+    ip("link set", host, "up")
+    ip("link set eth0 up", ns=ns)
+    for command in commands:
+        ip(command, ns=ns)
+    return ns
+
+
+def slash_32_with_onlink_gateway(nets):
+    return by_hand(nets, "addr add 10.5.0.7/32 dev eth0", "route add 169.254.1.1 dev eth0 scope link",
+                   "route add default via 169.254.1.1 dev eth0 onlink",
+                   "neigh add 169.254.1.1 lladdr ee:ee:ee:ee:ee:ee dev eth0 nud permanent")
+
+
+def route_mtu_and_source(nets):
+    return by_hand(nets, "addr add 10.6.0.2/24 dev eth0", "addr add 10.6.0.3/24 dev eth0",
+                   "route add default via 10.6.0.1 dev eth0 mtu 1390 src 10.6.0.3 metric 50",
+                   "route add 10.7.0.0/16 via 10.6.0.1 dev eth0 metric 20",
+                   "-6 addr add fd06::2/64 dev eth0 nodad",
+                   "-6 route add default via fd06::1 dev eth0 mtu 1380 metric 7")
+
+
+def static_arp(nets):
+    return by_hand(nets, "addr add 10.8.0.2/24 dev eth0", "-6 addr add fd08::2/64 dev eth0 nodad",
+                   "neigh add 10.8.0.1 lladdr 02:00:00:00:08:01 dev eth0 nud permanent",
+                   "-6 neigh add fd08::1 lladdr 02:00:00:00:08:01 dev eth0 nud permanent",
+                   "neigh add 10.8.0.9 lladdr 02:00:00:00:08:09 dev eth0 nud stale")
+
+
+def many_routes(nets):
+    ns = by_hand(nets, "addr add 10.9.0.2/24 dev eth0", "-6 addr add fd09::2/64 dev eth0 nodad")
+    batch = "".join(f"route add 10.{100 + i // 250}.{i % 250}.0/24 via 10.9.0.1 dev eth0 metric {i}\n"
+                    for i in range(400))
+    batch += "".join(f"route add fd10:{i:x}::/48 via fd09::1 dev eth0\n" for i in range(200))
+    proc.run(["ip", "-n", ns, "-batch", "-"], stdin=batch.encode(), check=True)
+    return ns
+
+
+def point_to_point_address(nets):
+    return by_hand(nets, "addr add 10.11.0.1 peer 10.11.0.2/32 dev eth0 scope link")
+
+
+def noarp_and_renamed(nets):
+    return by_hand(nets, "link set eth0 down", "link set eth0 name pod-link address 02:00:00:00:0b:01 arp off",
+                   "link set pod-link mtu 1450 up", "addr add 10.12.0.2/30 dev pod-link")
+
+
+def a_link_that_is_down(nets):
+    ns = by_hand(nets, "link set eth0 down")
+    nets.bridge(ns, name="net1")
+    return ns
+
+
+SETUPS = [bridge, bridge_dual_stack, bridge_mtu_1400, bridge_mtu_9000, ptp, ptp_dual_stack, macvlan, two_nics,
+          slash_32_with_onlink_gateway, route_mtu_and_source, static_arp, many_routes,
+          point_to_point_address, noarp_and_renamed, a_link_that_is_down]
+
+
+@each([f.__name__ for f in SETUPS], vm=True)
+def the_guest_has_what_the_pod_has(ctx, name):
+    with Networks(ctx) as nets:
+        nets.compare(globals()[name](nets))
+
+
+# -- traffic
+
+MEGABYTES = 10
+
+
+class Server:
+    """Answers HTTP in a namespace."""
+
+    def __init__(self, ns, directory, address, port=8080):
+        self.child = subprocess.Popen(["ip", "netns", "exec", ns, "busybox", "httpd", "-f", "-p",
+                                       f"{address}:{port}", "-h", directory])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.child.kill()
+        self.child.wait()
+
+
+def address_of(result, version):
+    return next(i["address"].split("/")[0] for i in result["ips"] if i["version"] == version)
+
+
+@each(["bridge", "ptp"], vm=True, deadline=240)
+def pings_fetches_and_resolves(ctx, kind):
+    """The gateway, another pod, 10 MB by HTTP from that one, by IPv4 and IPv6; a name."""
+    with Networks(ctx) as nets:
+        pod, other = nets.namespace(), nets.namespace()
+        conf = {"bridge": "cni0", "isGateway": True} if kind == "bridge" else {}
+        nets.cni(pod, kind, subnets=DUAL, routes=BOTH, **conf)
+        there = nets.cni(other, kind, subnets=DUAL, routes=BOTH, **conf)
+        four, six = address_of(there, "4"), address_of(there, "6")
+        gateways = [i["gateway"] for i in there["ips"]]
+        proc.run(["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"], check=True)
+        web = os.path.join(nets.state, "web")
+        os.makedirs(web)
+        with open(os.path.join(web, "data"), "wb") as f:
+            f.write(os.urandom(MEGABYTES << 20))
+        want = proc.run(["sha256sum", os.path.join(web, "data")], check=True).text.split()[0]
+        script = "set -e; " + "".join(f"ping -c 1 -W 10 {g} >/dev/null; " for g in (*gateways, four, six))
+        script += f"wget -q -O - http://{four}:8080/data | sha256sum; "
+        script += f"wget -q -O - 'http://[{six}]:8080/data' | sha256sum; "
+        script += f"echo nameserver {four} >/etc/resolv.conf; nslookup -type=a pod.test | tail -3"
+        with Server(other, web, "[::]"), Resolver(other, four):
+            out = nets.ok(pod, script, deadline=200)
+        check_equal(out.count(want), 2, out)
+        check_contains(out, "192.0.2.77")
+
+
+class Resolver:
+    """A name server in a namespace: every name is 192.0.2.77."""
+
+    CODE = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind((sys.argv[1], 53))
+print("ready", flush=True)
+while True:
+    q, who = s.recvfrom(512)
+    end = q.index(b"\\0", 12) + 5
+    a = q[:2] + b"\\x81\\x80\\0\\1\\0\\1\\0\\0\\0\\0" + q[12:end]
+    s.sendto(a + b"\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\x3c\\0\\4\\xc0\\0\\2\\x4d", who)
+"""
+
+    def __init__(self, ns, address):
+        self.child = subprocess.Popen(["ip", "netns", "exec", ns, "python3", "-c", self.CODE, address],
+                                      stdout=subprocess.PIPE)
+        check_equal(self.child.stdout.readline(), b"ready\n")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.child.kill()
+        self.child.communicate()
