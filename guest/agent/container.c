@@ -6,9 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 
 #include "agent.pb-c.h"
+#include "cgroup.h"
 #include "crun.h"
 #include "job.h"
 #include "oci_json.h"
@@ -19,6 +21,7 @@
 #define CONTAINERS_MAX 128
 #define PROCESSES_MAX  128 /* of one container */
 #define JOB_TIMEOUT_S  60
+#define FREEZE_TIMEOUT_MS 3000
 #define ID_MAX         128
 
 struct container {
@@ -37,6 +40,7 @@ struct container {
 static struct container *containers;
 
 static uint32_t oom_parked; /* the GetOOMEvent that waits, or 0 */
+static bool oom_asked;	     /* somebody listens, and will ask again */
 
 /* -- the tables */
 
@@ -156,21 +160,16 @@ static void process_remove(struct container *c, struct process *p)
 
 /* -- cgroups and out-of-memory events */
 
-static char *cgroup_file(const char *id, const char *name)
-{
-	return xasprintf(CGROUP_ROOT "/%s/%s", id, name);
-}
-
 static int cgroup_write(const char *id, const char *name, const char *text)
 {
-	_cleanup_free_ char *path = cgroup_file(id, name);
+	_cleanup_free_ char *path = cgroup_path(id, name);
 
 	return file_write(path, text);
 }
 
 void cgroup_wait_empty(const char *name)
 {
-	_cleanup_free_ char *path = cgroup_file(name, "cgroup.events");
+	_cleanup_free_ char *path = cgroup_path(name, "cgroup.events");
 	char text[256];
 
 	while (file_read(path, text, sizeof(text)) > 0 && flat_key(text, "populated"))
@@ -187,6 +186,9 @@ static bool oom_answer(struct container *c)
 	rpc_reply(oom_parked, &event.base);
 	oom_parked = 0;
 	c->oom_pending = false;
+	for (struct process *p = c->processes; p; p = p->next)
+		if (p->held)
+			process_tell(p);
 	return true;
 }
 
@@ -222,7 +224,7 @@ static void oom_ready(struct watch *w, uint32_t events)
 
 static void oom_watch(struct container *c)
 {
-	_cleanup_free_ char *path = cgroup_file(c->id, "memory.events");
+	_cleanup_free_ char *path = cgroup_path(c->id, "memory.events");
 
 	c->memory_events.fd = open(path, O_RDONLY | O_CLOEXEC);
 	c->memory_events.ready = oom_ready;
@@ -242,6 +244,7 @@ void get_oom_event(uint32_t stream, const ProtobufCMessage *request)
 		return;
 	}
 	oom_parked = stream;
+	oom_asked = true;
 	for (struct container *c = containers; c; c = c->next)
 		if (oom_answer(c))
 			return;
@@ -253,6 +256,7 @@ static void container_reaped(struct container *c, struct process *p, int wait_st
 {
 	/* An out-of-memory kill is told before the exit it caused. */
 	oom_check(c);
+	p->held = c->oom_pending && oom_asked;
 	process_exited(p, wait_status);
 }
 
@@ -516,7 +520,9 @@ static int update_work(const void *arg, struct job_report *report, struct error 
 	const Grpc__UpdateContainerRequest *request = arg;
 
 	(void)report;
-	return crun_update(request->container_id, oci_json_resources(request->resources), err);
+	if (crun_update(request->container_id, oci_json_resources(request->resources), err) < 0)
+		return -1;
+	return cgroup_check_limits(request->container_id, request->resources, err);
 }
 
 void update_container(uint32_t stream, const ProtobufCMessage *message)
@@ -533,31 +539,66 @@ void update_container(uint32_t stream, const ProtobufCMessage *message)
 	container_job(c, update_work, request, JOB_TIMEOUT_S, container_job_done, stream);
 }
 
-static void freeze(uint32_t stream, const char *id, const char *value)
+/* Done when the kernel says so, not when it has been told. */
+static int freeze_to(const char *id, const char *value, struct error *err)
 {
-	struct container *c = container_get_idle(stream, id);
-	int r = c ? cgroup_write(c->id, "cgroup.freeze", value) : 0;
+	_cleanup_free_ char *path = cgroup_path(id, "cgroup.events");
+	uint64_t want = (uint64_t)(*value - '0'), until = now_ms() + FREEZE_TIMEOUT_MS;
+	int r = cgroup_write(id, "cgroup.freeze", value);
+	char text[256];
 
-	if (!c)
-		return;
-	if (r < 0)
-		rpc_fail(stream, CODE_INTERNAL, "cgroup.freeze: %s", strerror(-r));
-	else
-		rpc_reply_empty(stream);
+	if (r < 0) {
+		errno = -r;
+		return error_errno(err, "cgroup.freeze");
+	}
+	while (file_read(path, text, sizeof(text)) > 0 && flat_key(text, "frozen") != want) {
+		if (now_ms() > until) {
+			(void)cgroup_write(id, "cgroup.freeze", want ? "0" : "1");
+			return error_set(err, CODE_DEADLINE_EXCEEDED,
+			        "a process of the container does not stop");
+		}
+		sleep_ms(2);
+	}
+	return 0;
+}
+
+static int pause_work(const void *arg, struct job_report *report, struct error *err)
+{
+	(void)report;
+	return freeze_to(arg, "1", err);
+}
+
+static int resume_work(const void *arg, struct job_report *report, struct error *err)
+{
+	(void)report;
+	return freeze_to(arg, "0", err);
 }
 
 void pause_container(uint32_t stream, const ProtobufCMessage *message)
 {
 	const Grpc__PauseContainerRequest *request = (const void *)message;
+	struct container *c = container_get_idle(stream, request->container_id);
 
-	freeze(stream, request->container_id, "1");
+	if (c)
+		container_job(c, pause_work, c->id, JOB_TIMEOUT_S, container_job_done, stream);
 }
 
 void resume_container(uint32_t stream, const ProtobufCMessage *message)
 {
 	const Grpc__ResumeContainerRequest *request = (const void *)message;
+	struct container *c = container_get_idle(stream, request->container_id);
 
-	freeze(stream, request->container_id, "0");
+	if (c)
+		container_job(c, resume_work, c->id, JOB_TIMEOUT_S, container_job_done, stream);
+}
+
+void stats_container(uint32_t stream, const ProtobufCMessage *message)
+{
+	const Grpc__StatsContainerRequest *request = (const void *)message;
+	struct container *c = container_get(stream, request->container_id);
+
+	if (c)
+		cgroup_reply_stats(stream, c->id);
 }
 
 /* -- remove */
@@ -610,16 +651,30 @@ void remove_container(uint32_t stream, const ProtobufCMessage *message)
 
 /* -- exec */
 
+static void set_size(int terminal, const Grpc__Box *box)
+{
+	struct winsize size = {
+		.ws_row = (unsigned short)box->height,
+		.ws_col = (unsigned short)box->width,
+	};
+
+	(void)ioctl(terminal, TIOCSWINSZ, &size);
+}
+
 static int exec_work(const void *arg, struct job_report *report, struct error *err)
 {
 	const Grpc__ExecProcessRequest *request = arg;
-	struct crun_process p = {
-		.id = request->container_id,
-		.terminal = request->process->terminal,
-		.json = oci_json_process(request->process),
-	};
+	Grpc__Process process = *request->process;
+	struct crun_process p = { .id = request->container_id, .terminal = process.terminal };
 
-	return crun_exec(&p, &report->pid, &report->fd, err);
+	/* crun's exec does not take a size: it is given to the terminal as soon as there is one. */
+	process.consolesize = NULL;
+	p.json = oci_json_process(&process);
+	if (crun_exec(&p, &report->pid, &report->fd, err) < 0)
+		return -1;
+	if (report->fd >= 0 && request->process->consolesize)
+		set_size(report->fd, request->process->consolesize);
+	return 0;
 }
 
 /* Drop the process of a failed exec from whichever container has it. */
@@ -747,6 +802,8 @@ void signal_process(uint32_t stream, const ProtobufCMessage *message)
 	/* Our child is ours until we reap it, so the pid cannot be anybody else's. */
 	if (!*request->exec_id && request->signal == SIGKILL)
 		r = cgroup_write(request->container_id, "cgroup.kill", "1");
+	else if (!*request->exec_id && request->signal <= (uint32_t)SIGRTMAX)
+		r = cgroup_signal(request->container_id, (int)request->signal) ? 0 : -ESRCH;
 	else if (p->exited)
 		r = -ESRCH;
 	else if (kill(p->pid, (int)request->signal) < 0)

@@ -99,6 +99,13 @@ void process_exited(struct process *p, int wait_status)
 	p->exited = true;
 	p->status =
 	        WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
+	if (!p->held)
+		process_tell(p);
+}
+
+void process_tell(struct process *p)
+{
+	p->held = false;
 	for (size_t i = 0; i < WAITERS_MAX; i++) {
 		if (!p->waiters[i])
 			continue;
@@ -115,7 +122,7 @@ bool process_spent(const struct process *p)
 
 void process_wait(struct process *p, uint32_t stream)
 {
-	if (p->exited) {
+	if (p->exited && !p->held) {
 		reply_status(stream, p->status);
 		p->waited = true;
 		return;

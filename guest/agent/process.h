@@ -39,6 +39,7 @@ struct process {
 	struct job *job; /* the job that starts it */
 	pid_t pid;       /* 0 until it exists */
 	bool exited, waited, terminal;
+	bool held; /* its end is not told yet: why its container ran out of memory goes first */
 	int status; /* once exited: the code, or 128 plus the signal */
 	struct input in;
 	struct stream out, err;
@@ -56,8 +57,9 @@ void process_free(struct process *p);
 /* Take the pty's master. The streams of a process with a terminal begin with this. */
 int process_set_terminal(struct process *p, int master_consume, struct error *err);
 
-/* It was reaped with this wait status: answer who waits. */
+/* It was reaped with this wait status: answer who waits, unless that is held back. */
 void process_exited(struct process *p, int wait_status);
+void process_tell(struct process *p);
 
 /* True if nobody will ask about it again: it was waited for and its streams have ended. */
 bool process_spent(const struct process *p);

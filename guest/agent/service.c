@@ -27,6 +27,7 @@ const struct rpc_method rpc_methods[] = {
 	{ AGENT, "UpdateContainer", &grpc__update_container_request__descriptor, update_container },
 	{ AGENT, "PauseContainer", &grpc__pause_container_request__descriptor, pause_container },
 	{ AGENT, "ResumeContainer", &grpc__resume_container_request__descriptor, resume_container },
+	{ AGENT, "StatsContainer", &grpc__stats_container_request__descriptor, stats_container },
 	{ AGENT, "GetOOMEvent", &grpc__get_oomevent_request__descriptor, get_oom_event },
 
 	{ AGENT, "ExecProcess", &grpc__exec_process_request__descriptor, exec_process },

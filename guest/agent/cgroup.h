@@ -1,0 +1,19 @@
+/* What the kernel says about a container's cgroup, and signals to all that is in it. */
+#pragma once
+
+#include <stdint.h>
+
+#include "agent.pb-c.h"
+#include "util.h"
+
+/* "/sys/fs/cgroup/bulkhead/<id>/<name>"; the caller frees. */
+char *cgroup_path(const char *id, const char *name);
+
+/* Answers StatsContainer. */
+void cgroup_reply_stats(uint32_t stream, const char *id);
+
+/* Sends it to every process there, below and in sub-cgroups. The number of those it reached. */
+unsigned int cgroup_signal(const char *id, int signal);
+
+/* The limits are those that were asked for. 0, or -1 with the file that says something else. */
+int cgroup_check_limits(const char *id, const Grpc__LinuxResources *want, struct error *err);
