@@ -54,6 +54,19 @@ const struct agent_method agent_signal_process = { "SignalProcess", &grpc__empty
 	SECONDS(3) };
 const struct agent_method agent_close_stdin = { "CloseStdin", &grpc__empty__descriptor,
 	SECONDS(10) };
+const struct agent_method agent_exec_process = { "ExecProcess", &grpc__empty__descriptor,
+	SECONDS(60) };
+const struct agent_method agent_tty_win_resize = { "TtyWinResize", &grpc__empty__descriptor,
+	SECONDS(10) };
+const struct agent_method agent_pause_container = { "PauseContainer", &grpc__empty__descriptor,
+	SECONDS(10) };
+const struct agent_method agent_resume_container = { "ResumeContainer", &grpc__empty__descriptor,
+	SECONDS(10) };
+const struct agent_method agent_update_container = { "UpdateContainer", &grpc__empty__descriptor,
+	SECONDS(60) };
+const struct agent_method agent_stats_container = { "StatsContainer",
+	&grpc__stats_container_response__descriptor, SECONDS(10) };
+const struct agent_method agent_get_oom_event = { "GetOOMEvent", &grpc__oomevent__descriptor, 0 };
 /* These wait for a process, which may do nothing for years. */
 const struct agent_method agent_wait_process = { "WaitProcess",
 	&grpc__wait_process_response__descriptor, 0 };

@@ -44,6 +44,13 @@ extern const struct agent_method agent_read_stdout;
 extern const struct agent_method agent_read_stderr;
 extern const struct agent_method agent_write_stdin;
 extern const struct agent_method agent_close_stdin;
+extern const struct agent_method agent_exec_process;
+extern const struct agent_method agent_tty_win_resize;
+extern const struct agent_method agent_pause_container;
+extern const struct agent_method agent_resume_container;
+extern const struct agent_method agent_update_container;
+extern const struct agent_method agent_stats_container;
+extern const struct agent_method agent_get_oom_event;
 
 struct agent_ops {
 	/* It has said hello, as it must. */

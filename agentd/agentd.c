@@ -228,6 +228,7 @@ void agentd_done(struct agentd *a)
 	agent_client_free(a->agent);
 	console_done(&a->console);
 	inbox_done(&a->inbox);
+	texts_done(&a->texts);
 	oci_spec_done(&a->first);
 	network_done(&a->network);
 	if (a->base)

@@ -12,6 +12,7 @@
 #include "agentd/network.h"
 #include "agentd/oci.h"
 #include "agentd/process.h"
+#include "agentd/texts.h"
 #include "ipc/channel.h"
 
 /* What may be asked. One way, each state once. */
@@ -36,6 +37,8 @@ struct container {
 	uint32_t index;
 	char *id;
 	struct process *init;
+	struct process *execs;
+	unsigned n_execs;
 };
 
 /* A question of the frontend that is not answered yet. */
@@ -45,10 +48,13 @@ struct request {
 	uint16_t type;
 	uint32_t seq;
 	uint32_t index; /* of the container it is about; looked up again when the agent answers */
+	uint32_t process;
+	bool queued; /* START_EXEC: waits until others have started */
 };
 
 #define REQUESTS_MAX   1024
 #define CONTAINERS_MAX 256
+#define EXECS_MAX      256 /* of one container, those that have ended included */
 
 struct agentd {
 	struct event_base *base;
@@ -59,6 +65,7 @@ struct agentd {
 
 	struct event ctl, frontend, mountd, vmmd;
 	struct inbox inbox;
+	struct texts texts;
 	struct console console;
 
 	struct agent_client *agent; /* NULL until its stream has come */
@@ -75,6 +82,9 @@ struct agentd {
 
 	struct request *requests;
 	unsigned n_requests;
+	unsigned n_starting; /* exec'd processes that the agent is starting */
+	struct event oom_timer;
+	int64_t oom_at_us; /* the last news of it */
 	struct container *containers;
 	unsigned n_containers;
 };

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "agent.pb-c.h"
-#include "agentd/agentd.h"
+#include "agentd/verbs.h"
 #include "common/id.h"
 #include "common/log.h"
 #include "ipc/agentd.pb-c.h"
@@ -34,8 +34,7 @@ static void sent(struct agentd *a, int r, const struct error *err)
 		agentd_end(a, r == -EPIPE ? NULL : err);
 }
 
-/* NULL: an empty reply. Releases the request. */
-static void request_reply(struct request *req, const ProtobufCMessage *reply)
+void request_reply(struct request *req, const ProtobufCMessage *reply)
 {
 	Ipc__Empty empty = IPC__EMPTY__INIT;
 	struct agentd *a = req->agentd;
@@ -50,7 +49,7 @@ static void request_reply(struct request *req, const ProtobufCMessage *reply)
 	request_done(req);
 }
 
-static void request_fail(struct request *req, const struct error *failure)
+void request_fail(struct request *req, const struct error *failure)
 {
 	struct agentd *a = req->agentd;
 	struct error err = ERROR_INIT;
@@ -63,8 +62,7 @@ static void request_fail(struct request *req, const struct error *failure)
 	request_done(req);
 }
 
-/* For calls whose answer is only success or failure. */
-static void on_answer(void *ctx, ProtobufCMessage *reply, const struct error *err)
+void on_answer(void *ctx, ProtobufCMessage *reply, const struct error *err)
 {
 	(void)reply;
 	if (err)
@@ -72,12 +70,6 @@ static void on_answer(void *ctx, ProtobufCMessage *reply, const struct error *er
 	else
 		request_reply(ctx, NULL);
 }
-
-/*
- * What a handler returns when the frontend is wrong in a way that no correct
- * frontend can be. Every other failure is an answer.
- */
-#define BROKEN 1
 
 /* -- containers */
 
@@ -90,7 +82,7 @@ static struct container **find_container(struct agentd *a, uint32_t index)
 	return at;
 }
 
-static int get_container(struct agentd *a, uint32_t index, struct container **ret,
+int get_container(struct agentd *a, uint32_t index, struct container **ret,
 	struct error *err)
 {
 	*ret = *find_container(a, index);
@@ -104,6 +96,7 @@ static void container_drop(struct agentd *a, struct container **at)
 	*at = c->next;
 	a->n_containers--;
 	process_free(c->init);
+	execs_drop(a, c);
 	free(c->id);
 	free(c);
 }
@@ -116,12 +109,18 @@ void agentd_drop_all(struct agentd *a)
 		container_drop(a, &a->containers);
 }
 
-static struct process *find_process(struct container *c, uint32_t number)
+struct process *find_process(struct container *c, uint32_t number)
 {
-	return c->init && c->init->number == number ? c->init : NULL;
+	struct process *p = c->execs;
+
+	if (c->init && c->init->number == number)
+		return c->init;
+	while (p && p->number != number)
+		p = p->next;
+	return p;
 }
 
-static bool process_exists(struct agentd *a, uint32_t number)
+bool process_exists(struct agentd *a, uint32_t number)
 {
 	for (struct container *c = a->containers; c; c = c->next)
 		if (find_process(c, number))
@@ -289,8 +288,12 @@ static void on_sandbox_created(void *ctx, ProtobufCMessage *reply, const struct 
 {
 	struct request *req = ctx;
 
-	req->agentd->state = err ? AGENTD_CONNECTED : AGENTD_READY;
+	struct agentd *a = req->agentd;
+
+	a->state = err ? AGENTD_CONNECTED : AGENTD_READY;
 	on_answer(ctx, reply, err);
+	if (!err)
+		oom_listen(a);
 }
 
 /* The spec of container `index`, from the config.json that mountd has sent. */
@@ -368,7 +371,7 @@ static int handle_create_sandbox(struct agentd *a, struct request *req,
 
 /* -- CREATE_CONTAINER */
 
-static void on_exited(void *ctx, const struct process *p)
+void on_exited(void *ctx, const struct process *p)
 {
 	Ipc__AgentdExited event = IPC__AGENTD_EXITED__INIT;
 
@@ -408,14 +411,15 @@ static bool take_stdio(struct agentd *a, uint16_t type, uint32_t process, int *r
 	return true;
 }
 
-/* The FIFOs that OPEN_STDIO has sent for it. */
-static int take_fds(struct agentd *a, const Ipc__AgentdCreateContainer *m, struct process_fds *ret,
+int take_fds(struct agentd *a, const struct wanted_streams *want, struct process_fds *ret,
 	struct error *err)
 {
-	if ((m->stdin && !take_stdio(a, MOUNTD_AGENTD_STDIN, m->process, &ret->in, &ret->spare)) ||
-		(m->stdout && !take_stdio(a, MOUNTD_AGENTD_STDOUT, m->process, &ret->out, NULL)) ||
-		(m->stderr && !take_stdio(a, MOUNTD_AGENTD_STDERR, m->process, &ret->err, NULL))) {
-		error_set(err, EPROTO, "before the streams of process %u have come", m->process);
+	uint32_t process = want->process;
+
+	if ((want->in && !take_stdio(a, MOUNTD_AGENTD_STDIN, process, &ret->in, &ret->spare)) ||
+		(want->out && !take_stdio(a, MOUNTD_AGENTD_STDOUT, process, &ret->out, NULL)) ||
+		(want->err && !take_stdio(a, MOUNTD_AGENTD_STDERR, process, &ret->err, NULL))) {
+		error_set(err, EPROTO, "before the streams of process %u have come", process);
 		return BROKEN;
 	}
 	return 0;
@@ -482,12 +486,13 @@ static int handle_create_container(struct agentd *a, struct request *req,
 	const Ipc__AgentdCreateContainer *m = (const Ipc__AgentdCreateContainer *)message;
 	CLEANUP(process_fds_done) struct process_fds fds = PROCESS_FDS_INIT;
 	CLEANUP(oci_spec_done) struct oci_spec spec = OCI_SPEC_INIT;
+	const struct wanted_streams want = { m->process, m->stdin, m->stdout, m->stderr };
 	int r;
 
 	if (agentd_drain_mountd(a, err) < 0)
 		return BROKEN;
 	/* First the fds, so that none is left behind by a failure below. */
-	r = take_fds(a, m, &fds, err);
+	r = take_fds(a, &want, &fds, err);
 	if (r == 0)
 		r = take_spec(a, m->index, &spec, err);
 	if (r == 0)
@@ -560,6 +565,7 @@ static int handle_signal(struct agentd *a, struct request *req, const ProtobufCM
 	Grpc__SignalProcessRequest request = GRPC__SIGNAL_PROCESS_REQUEST__INIT;
 	struct container *c = *find_container(a, m->index);
 	const struct process *p = c ? find_process(c, m->process) : NULL;
+	char *name = c ? c->id : NULL; /* the init goes by the container's id */
 
 	if (m->signal == 0 || m->signal > SIGNAL_MAX)
 		return error_set(err, EINVAL, "there is no signal %u", m->signal);
@@ -568,9 +574,14 @@ static int handle_signal(struct agentd *a, struct request *req, const ProtobufCM
 			m->process);
 	if (!m->all && p->waited)
 		return error_set(err, ESRCH, "process %u of %s has ended", m->process, c->id);
+	if (!m->all && p->exec_id) {
+		if (p->state == PROCESS_ADDED)
+			return error_set(err, EBUSY, "process %u of %s is not started", m->process,
+				c->id);
+		name = p->exec_id;
+	}
 	request.container_id = c->id;
-	/* "" is the whole container; its init alone goes by the container's id. */
-	request.exec_id = m->all ? (char *)protobuf_c_empty_string : c->id;
+	request.exec_id = m->all ? (char *)protobuf_c_empty_string : name;
 	request.signal = m->signal;
 	return agent_call(a->agent, &agent_signal_process, &request.base, on_signalled, req, NULL,
 		err);
@@ -638,9 +649,7 @@ static int handle_remove(struct agentd *a, struct request *req, const ProtobufCM
 static const struct {
 	uint16_t type;
 	unsigned states; /* in which it may be asked */
-	/* 0: answered, or will be; BROKEN with err; -errno with err: answered with that */
-	int (*handle)(struct agentd *a, struct request *req, const ProtobufCMessage *message,
-		struct error *err);
+	verb *handle;
 } handlers[] = {
 	{ AGENTD_CONNECT, AGENTD_NEW, handle_connect },
 	{ AGENTD_NETWORK, AGENTD_CONNECTED, handle_network },
@@ -650,6 +659,15 @@ static const struct {
 	{ AGENTD_SIGNAL, ~0U, handle_signal },
 	{ AGENTD_CLOSE_STDIN, ~0U, handle_close_stdin },
 	{ AGENTD_REMOVE, ~0U, handle_remove },
+	{ AGENTD_TEXT, ~0U, handle_text },
+	{ AGENTD_EXEC, ~0U, handle_exec },
+	{ AGENTD_START_EXEC, ~0U, handle_start_exec },
+	{ AGENTD_REMOVE_EXEC, ~0U, handle_remove_exec },
+	{ AGENTD_RESIZE, ~0U, handle_resize },
+	{ AGENTD_PAUSE, ~0U, handle_pause },
+	{ AGENTD_RESUME, ~0U, handle_resume },
+	{ AGENTD_UPDATE, ~0U, handle_update },
+	{ AGENTD_STATS, ~0U, handle_stats },
 };
 
 static int request_new(struct agentd *a, const struct ipc_packet *p, struct request **ret,

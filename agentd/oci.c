@@ -220,7 +220,7 @@ static const struct row spec_rows[] = {
 
 /* -- the walk */
 
-/* Where we are, for the sentence: process.args[3] */
+/* Where we are, for the sentence: config.json: process.args[3]. The outermost is the document. */
 struct place {
 	const struct place *up;
 	const char *key; /* NULL: an element of the list above */
@@ -237,7 +237,8 @@ static size_t print_place(const struct place *p, char *out, size_t size)
 	}
 	n = print_place(p->up, out, size);
 	if (n < size)
-		n += (size_t)(p->key ? snprintf(out + n, size - n, "%s%s", n ? "." : "", p->key) :
+		n += (size_t)(p->key ? snprintf(out + n, size - n, "%s%s",
+					       !p->up ? "" : p->up->up ? "." : ": ", p->key) :
 				       snprintf(out + n, size - n, "[%zu]", p->i));
 	return n < size ? n : size - 1;
 }
@@ -247,7 +248,7 @@ static int bad(struct error *err, const struct place *p, const char *what)
 	char text[200];
 
 	print_place(p, text, sizeof(text));
-	return error_set(err, EINVAL, "config.json: %s: %s", text, what);
+	return error_set(err, EINVAL, "%s: %s", text, what);
 }
 
 static int wrong_type(struct error *err, const struct place *p, const char *want,
@@ -294,7 +295,7 @@ static int convert_string(const char **ret, struct json_object *value, const str
 	if (r < 0)
 		return r;
 	*ret = strdup(text);
-	return *ret ? 0 : error_errno(err, ENOMEM, "config.json");
+	return *ret ? 0 : error_errno(err, ENOMEM, "an OCI document");
 }
 
 static int convert_number(const ProtobufCFieldDescriptor *f, void *at, struct json_object *value,
@@ -366,7 +367,7 @@ static int convert_list(const ProtobufCFieldDescriptor *f, char *message, const 
 		return 0;
 	*items = calloc(len, element_size(f));
 	if (!*items)
-		return error_errno(err, ENOMEM, "config.json");
+		return error_errno(err, ENOMEM, "an OCI document");
 	for (size_t i = 0; i < len; i++) {
 		const struct place here = { .up = place, .i = i };
 		int r = convert_value(f, *items + i * element_size(f), row,
@@ -400,7 +401,7 @@ static int add_entry(Grpc__StringEntry **list, size_t *n, const char *key, const
 {
 	list[*n] = entry_new(key, value);
 	if (!list[*n])
-		return error_errno(err, ENOMEM, "config.json");
+		return error_errno(err, ENOMEM, "an OCI document");
 	(*n)++;
 	return 0;
 }
@@ -417,7 +418,7 @@ static int convert_map(const ProtobufCFieldDescriptor *f, char *message, struct 
 		return 0;
 	*list = calloc((size_t)json_object_object_length(map), sizeof(**list));
 	if (!*list)
-		return error_errno(err, ENOMEM, "config.json");
+		return error_errno(err, ENOMEM, "an OCI document");
 	json_object_object_foreach(map, key, value) {
 		const struct place here = { .up = place, .key = key };
 		const char *text;
@@ -482,7 +483,7 @@ static int convert(const ProtobufCMessageDescriptor *d, const struct row *rows,
 		return wrong_type(err, place, "an object", object);
 	m = message_new(d);
 	if (!m)
-		return error_errno(err, ENOMEM, "config.json");
+		return error_errno(err, ENOMEM, "an OCI document");
 	r = convert_rows(m, rows, place, object, err);
 	if (r < 0)
 		protobuf_c_message_free_unpacked(m, NULL);
@@ -498,7 +499,7 @@ static int set_string(char **at, const char *text, struct error *err)
 	char *copy = strdup(text);
 
 	if (!copy)
-		return error_errno(err, ENOMEM, "config.json");
+		return error_errno(err, ENOMEM, "an OCI document");
 	/* Strings that were never set point to protobuf-c's own empty one. */
 	if (*at != protobuf_c_empty_string)
 		free(*at);
@@ -522,7 +523,7 @@ static int shm_from_guest(Grpc__Mount *m, struct error *err)
 	if (m->options)
 		m->options[0] = strdup("rbind");
 	if (!m->options || !m->options[0])
-		return error_errno(err, ENOMEM, "config.json");
+		return error_errno(err, ENOMEM, "an OCI document");
 	m->n_options = 1;
 	return 0;
 }
@@ -673,7 +674,7 @@ static int amend_annotations(Grpc__Spec *spec, unsigned index, struct error *err
 	drop_annotation(spec, path_key);
 	longer = realloc(spec->annotations, (spec->n_annotations + 2) * sizeof(*longer));
 	if (!longer)
-		return error_errno(err, ENOMEM, "config.json");
+		return error_errno(err, ENOMEM, "an OCI document");
 	spec->annotations = longer;
 	/* The bundle as the guest sees it: the folder that holds rootfs. */
 	snprintf(path, sizeof(path), GUEST_SHARE "c%u", index);
@@ -718,13 +719,13 @@ static bool is_too_large(const char *digits, size_t n, bool negative)
  * What json-c would not tell: counts what will cost memory before it allocates
  * any of it, and finds numbers it would change. Text in strings is skipped.
  */
-static int check_text(const char *text, size_t len, struct error *err)
+static int check_text(const char *name, const char *text, size_t len, struct error *err)
 {
 	size_t containers = 0, values = 0;
 	bool quoted = false;
 
 	if (len > OCI_TEXT_MAX)
-		return error_set(err, EFBIG, "config.json: %zu bytes, the limit is %zu", len,
+		return error_set(err, EFBIG, "%s: %zu bytes, the limit is %zu", name, len,
 			OCI_TEXT_MAX);
 	for (size_t i = 0; i < len; i++) {
 		if (quoted && text[i] == '\\') {
@@ -743,20 +744,20 @@ static int check_text(const char *text, size_t len, struct error *err)
 
 			if (before != '.' && is_too_large(text + i, n, before == '-'))
 				return error_set(err, EINVAL,
-					"config.json: byte %zu: a number of more than 64 bits", i);
+					"%s: byte %zu: a number of more than 64 bits", name, i);
 			i += n - 1;
 		}
 	}
 	if (containers > CONTAINERS_MAX)
-		return error_set(err, EFBIG, "config.json: more than %d objects and lists",
+		return error_set(err, EFBIG, "%s: more than %d objects and lists", name,
 			CONTAINERS_MAX);
 	if (values > VALUES_MAX)
-		return error_set(err, EFBIG, "config.json: more than %d values", VALUES_MAX);
+		return error_set(err, EFBIG, "%s: more than %d values", name, VALUES_MAX);
 	return 0;
 }
 
-static struct json_object *parse(struct json_tokener *tok, const char *text, size_t len,
-	struct error *err)
+static struct json_object *parse(struct json_tokener *tok, const char *name, const char *text,
+	size_t len, struct error *err)
 {
 	struct json_object *object;
 	enum json_tokener_error e;
@@ -768,13 +769,13 @@ static struct json_object *parse(struct json_tokener *tok, const char *text, siz
 		return object;
 	json_object_put(object);
 	if (e == json_tokener_continue)
-		error_set(err, EINVAL, "config.json: it ends in the middle");
+		error_set(err, EINVAL, "%s: it ends in the middle", name);
 	else if (e == json_tokener_error_depth)
-		error_set(err, EINVAL, "config.json: nested deeper than %d levels", OCI_DEPTH_MAX);
+		error_set(err, EINVAL, "%s: nested deeper than %d levels", name, OCI_DEPTH_MAX);
 	else if (e == json_tokener_success)
-		error_set(err, EINVAL, "config.json: expected an object, got null");
+		error_set(err, EINVAL, "%s: expected an object, got null", name);
 	else
-		error_set(err, EINVAL, "config.json: byte %zu: %s", json_tokener_get_parse_end(tok),
+		error_set(err, EINVAL, "%s: byte %zu: %s", name, json_tokener_get_parse_end(tok),
 			json_tokener_error_desc(e));
 	return NULL;
 }
@@ -790,26 +791,34 @@ static void release_tokener(struct json_tokener **t)
 		json_tokener_free(*t);
 }
 
-int oci_parse(const char *text, size_t len, unsigned index, struct oci_spec *ret,
+/* A document of one message. *ret is the caller's. */
+static int parse_message(const char *name, const char *text, size_t len,
+	const ProtobufCMessageDescriptor *d, const struct row *rows, ProtobufCMessage **ret,
 	struct error *err)
 {
 	CLEANUP(release_tokener) struct json_tokener *tok = NULL;
 	CLEANUP(release_object) struct json_object *object = NULL;
-	CLEANUP(oci_spec_done) struct oci_spec s = OCI_SPEC_INIT;
-	int r = check_text(text, len, err);
+	const struct place root = { .key = name };
+	int r = check_text(name, text, len, err);
 
 	if (r < 0)
 		return r;
 	tok = json_tokener_new_ex(OCI_DEPTH_MAX);
 	if (!tok)
-		return error_errno(err, ENOMEM, "config.json");
-	object = parse(tok, text, len, err);
+		return error_errno(err, ENOMEM, "an OCI document");
+	object = parse(tok, name, text, len, err);
 	if (!object)
 		return -err->code;
-	if (json_object_get_type(object) != json_type_object)
-		return error_set(err, EINVAL, "config.json: expected an object, got %s",
-			json_type_to_name(json_object_get_type(object)));
-	r = convert(&grpc__spec__descriptor, spec_rows, NULL, object, (void *)&s.spec, err);
+	return convert(d, rows, &root, object, ret, err);
+}
+
+int oci_parse(const char *text, size_t len, unsigned index, struct oci_spec *ret,
+	struct error *err)
+{
+	CLEANUP(oci_spec_done) struct oci_spec s = OCI_SPEC_INIT;
+	int r = parse_message("config.json", text, len, &grpc__spec__descriptor, spec_rows,
+		(void *)&s.spec, err);
+
 	if (r == 0)
 		r = amend(s.spec, index, &s.joins_pidns, err);
 	if (r < 0)
@@ -817,6 +826,33 @@ int oci_parse(const char *text, size_t len, unsigned index, struct oci_spec *ret
 	*ret = s;
 	s.spec = NULL;
 	return 0;
+}
+
+int oci_parse_process(const char *text, size_t len, Grpc__Process **ret, struct error *err)
+{
+	static const char name[] = "the process";
+	Grpc__Process *p = NULL;
+	int r = parse_message(name, text, len, &grpc__process__descriptor, process_rows,
+		(void *)&p, err);
+
+	if (r < 0)
+		return r;
+	if (p->n_args == 0)
+		r = error_set(err, EINVAL, "%s: args: empty", name);
+	else if (p->cwd[0] != '/')
+		r = error_set(err, EINVAL, "%s: cwd: not an absolute path", name);
+	if (r < 0)
+		grpc__process__free_unpacked(p, NULL);
+	else
+		*ret = p;
+	return r;
+}
+
+int oci_parse_resources(const char *text, size_t len, Grpc__LinuxResources **ret,
+	struct error *err)
+{
+	return parse_message("the resources", text, len, &grpc__linux_resources__descriptor,
+		resources_rows, (void *)ret, err);
 }
 
 int oci_read(int fd, unsigned index, struct oci_spec *ret, struct error *err)

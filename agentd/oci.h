@@ -35,5 +35,10 @@ void oci_spec_done(struct oci_spec *s);
 int oci_parse(const char *text, size_t len, unsigned index, struct oci_spec *ret,
 	struct error *err);
 
-/* The same from a file, read once. */
+/* The process of an exec, the resources of an update; the caller frees *ret. Errors as above. */
+int oci_parse_process(const char *text, size_t len, Grpc__Process **ret, struct error *err);
+int oci_parse_resources(const char *text, size_t len, Grpc__LinuxResources **ret,
+	struct error *err);
+
+/* config.json from a file, read once. */
 int oci_read(int fd, unsigned index, struct oci_spec *ret, struct error *err);

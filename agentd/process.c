@@ -1,10 +1,11 @@
 #include "agentd/process.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
-#include "agent.pb-c.h"
 #include "common/fd.h"
 #include "common/log.h"
 
@@ -118,6 +119,7 @@ static void start_wait(struct process *p)
 
 void process_start(struct process *p)
 {
+	p->state = PROCESS_STARTED;
 	/* First of all, so that no exit is missed. */
 	start_wait(p);
 	output_start(&p->out);
@@ -126,6 +128,19 @@ void process_start(struct process *p)
 	else
 		output_start(&p->err);
 	input_start(&p->in);
+}
+
+void process_set_fds(struct process *p, struct process_fds *fds)
+{
+	bool closed = p->in.closed;
+
+	output_init(&p->out, &p->owner, &agent_read_stdout, "stdout", fd_steal(&fds->out),
+		on_output_ended, p);
+	output_init(&p->err, &p->owner, &agent_read_stderr, "stderr", fd_steal(&fds->err),
+		on_output_ended, p);
+	input_init(&p->in, &p->owner, fd_steal(&fds->in), fd_steal(&fds->spare));
+	if (closed)
+		input_close(&p->in);
 }
 
 struct process *process_new(const struct stream_owner *owner, uint32_t number, bool terminal,
@@ -144,11 +159,7 @@ struct process *process_new(const struct stream_owner *owner, uint32_t number, b
 		.exited = exited,
 		.ctx = ctx,
 	};
-	output_init(&p->out, &p->owner, &agent_read_stdout, "stdout", fd_steal(&fds->out),
-		on_output_ended, p);
-	output_init(&p->err, &p->owner, &agent_read_stderr, "stderr", fd_steal(&fds->err),
-		on_output_ended, p);
-	input_init(&p->in, &p->owner, fd_steal(&fds->in), fd_steal(&fds->spare));
+	process_set_fds(p, fds);
 	evtimer_assign(&p->settle, owner->base, on_settle, p);
 	return p;
 }
@@ -162,7 +173,43 @@ void process_free(struct process *p)
 	output_done(&p->out);
 	output_done(&p->err);
 	input_done(&p->in);
+	if (p->spec)
+		grpc__process__free_unpacked(p->spec, NULL);
+	free(p->exec_id);
 	free(p);
+}
+
+int process_set_exec(struct process *p, Grpc__Process *spec_consume)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "x%u", p->number);
+	p->spec = spec_consume;
+	p->exec_id = strdup(name);
+	if (!p->exec_id)
+		return -ENOMEM;
+	p->owner.exec = p->exec_id;
+	return 0;
+}
+
+static void nobody_cares(void *ctx, ProtobufCMessage *reply, const struct error *err)
+{
+	(void)ctx;
+	(void)reply;
+	if (err)
+		log_debug("resize: %s", err->msg);
+}
+
+int process_send_size(struct process *p, agent_reply_fn *fn, void *ctx, struct error *err)
+{
+	Grpc__TtyWinResizeRequest request = GRPC__TTY_WIN_RESIZE_REQUEST__INIT;
+
+	request.container_id = (char *)p->owner.container;
+	request.exec_id = (char *)p->owner.exec;
+	request.row = p->size.height;
+	request.column = p->size.width;
+	return agent_call(p->owner.agent, &agent_tty_win_resize, &request.base,
+		fn ? fn : nobody_cares, ctx, NULL, err);
 }
 
 void process_fds_done(struct process_fds *fds)

@@ -294,6 +294,7 @@ void input_start(struct input *in)
 
 void input_close(struct input *in)
 {
+	in->closed = true;
 	fd_close(&in->spare);
 }
 

@@ -58,6 +58,7 @@ struct input {
 	const struct stream_owner *owner;
 	int fd;	   /* a FIFO, for reading; -1: there is no stdin, or no more */
 	int spare; /* for writing, so that a writer who goes is not the end; -1: it may be */
+	bool closed; /* input_close() was called */
 	struct event readable;
 	struct agent_call *call;
 	uint8_t *data; /* what the guest has not taken yet */

@@ -52,6 +52,16 @@ static const struct ipc_message frontend_agentd_rows[] = {
 	{ AGENTD_LOST, "lost", EVENT(agentd_lost) },
 	{ AGENTD_CLOSE_STDIN, "close_stdin", REQ(agentd_close_stdin) },
 	{ AGENTD_NETWORK, "network", REQ(agentd_network) },
+	{ AGENTD_TEXT, "text", REQ(agentd_text) },
+	{ AGENTD_EXEC, "exec", REQ(agentd_exec) },
+	{ AGENTD_START_EXEC, "start_exec", REQ(agentd_start_exec) },
+	{ AGENTD_REMOVE_EXEC, "remove_exec", REQ(agentd_remove_exec) },
+	{ AGENTD_RESIZE, "resize", REQ(agentd_resize) },
+	{ AGENTD_PAUSE, "pause", REQ(agentd_pause) },
+	{ AGENTD_RESUME, "resume", REQ(agentd_resume) },
+	{ AGENTD_UPDATE, "update", REQ(agentd_update) },
+	{ AGENTD_STATS, "stats", REQ_R(agentd_stats) },
+	{ AGENTD_OOM, "oom", EVENT(agentd_oom) },
 };
 TABLE(frontend_agentd, "frontend-agentd");
 

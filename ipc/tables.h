@@ -32,6 +32,16 @@ enum agentd_msg {
 	AGENTD_LOST,
 	AGENTD_CLOSE_STDIN,
 	AGENTD_NETWORK,
+	AGENTD_TEXT,
+	AGENTD_EXEC,
+	AGENTD_START_EXEC,
+	AGENTD_REMOVE_EXEC,
+	AGENTD_RESIZE,
+	AGENTD_PAUSE,
+	AGENTD_RESUME,
+	AGENTD_UPDATE,
+	AGENTD_STATS,
+	AGENTD_OOM,
 };
 enum persistd_msg { PERSISTD_RECORD = 1, PERSISTD_FORGET };
 enum slot_msg { SLOT_ARG = 1, SLOT_FD, SLOT_EXEC };
@@ -60,3 +70,7 @@ extern const struct ipc_channel *const ipc_channels[];
 /* The path of a container's rootfs in the share, seen by mountd and by the guest alike. */
 #define SHARE_ROOTFS_FMT "c%u/rootfs"
 #define SHARE_TAG	 "kataShared"
+
+/* Of what AGENTD_TEXT brings under one number, and in one packet of it. */
+#define AGENTD_TEXT_MAX	 ((size_t)256 << 10)
+#define AGENTD_TEXT_PART ((size_t)15 << 10)

@@ -104,10 +104,10 @@ static enum step_result step_stdio(struct flow *f)
 	const struct container *c = cf->container;
 	Ipc__MountdOpenStdio request = IPC__MOUNTD_OPEN_STDIO__INIT;
 
-	request.process = c->process;
-	request.stdin = c->stdin_path;
-	request.stdout = c->stdout_path;
-	request.stderr = c->stderr_path;
+	request.process = c->init.number;
+	request.stdin = c->init.stdin_path;
+	request.stdout = c->init.stdout_path;
+	request.stderr = c->init.stderr_path;
 	return ask(f, &cf->fe->mountd, MOUNTD_OPEN_STDIO, &request.base, STDIO_MS, NULL);
 }
 
@@ -260,11 +260,11 @@ static enum step_result step_container(struct flow *f)
 		return STEP_FAIL;
 	request.index = c->index;
 	request.id = c->id;
-	request.process = c->process;
-	request.terminal = c->terminal;
-	request.stdin = c->stdin_path[0] != '\0';
-	request.stdout = c->stdout_path[0] != '\0';
-	request.stderr = c->stderr_path[0] != '\0';
+	request.process = c->init.number;
+	request.terminal = c->init.terminal;
+	request.stdin = c->init.stdin_path[0] != '\0';
+	request.stdout = c->init.stdout_path[0] != '\0';
+	request.stderr = c->init.stderr_path[0] != '\0';
 	return ask(f, &cf->fe->agentd, AGENTD_CREATE_CONTAINER, &request.base, GUEST_MS, NULL);
 }
 
@@ -345,12 +345,12 @@ static void succeeded(struct create_flow *cf)
 	struct frontend *fe = cf->fe;
 
 	fe->sandbox_created = true;
-	container_set_state(cf->container, CONTAINER_CREATED);
+	process_set_state(&cf->container->init, PROCESS_CREATED);
 	publish_create(cf);
 	reply.pid = fe->settings.task_pid;
 	rpc_reply(cf->rpc, &reply.base);
 	/* Both may have happened since the guest's answer. */
-	exit_released(fe, cf->container);
+	exit_released(fe, &cf->container->init);
 	if (fe->vm.state == VM_DEAD)
 		exit_all(fe);
 }

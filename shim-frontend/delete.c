@@ -44,8 +44,8 @@ static enum step_result step_record(struct flow *f)
 	if (df->was_stopped)
 		return STEP_DONE;
 	request.id = c->id;
-	request.status = c->exit.status;
-	request.exited_at_ns = c->exit.at_ns;
+	request.status = c->init.exit.status;
+	request.exited_at_ns = c->init.exit.at_ns;
 	return flow_call(f, &df->fe->persistd, PERSISTD_RECORD, &request.base,
 		frontend_ms(df->fe, RECORD_MS), NULL);
 }
@@ -83,11 +83,11 @@ static void publish_delete(struct frontend *fe, const struct container *c)
 	Containerd__TaskDelete event = CONTAINERD__TASK_DELETE__INIT;
 	Containerd__Timestamp at;
 
-	exit_time(&c->exit, &at);
+	exit_time(&c->init.exit, &at);
 	event.container_id = (char *)c->id;
 	event.id = (char *)c->id;
 	event.pid = fe->settings.task_pid;
-	event.exit_status = c->exit.status;
+	event.exit_status = c->init.exit.status;
 	event.exited_at = &at;
 	events_publish(&fe->events, "/tasks/delete", "containerd.events.TaskDelete", &event.base);
 }
@@ -101,13 +101,13 @@ static void answer(struct delete_flow *df)
 
 	if (!df->rpc)
 		return;
-	if (!c->exit.told)
-		exit_tell(df->fe, c);
+	if (!c->init.exit.told)
+		exit_tell(df->fe, &c->init);
 	publish_delete(df->fe, c);
 	c->gone = true;
-	exit_time(&c->exit, &at);
+	exit_time(&c->init.exit, &at);
 	reply.pid = df->fe->settings.task_pid;
-	reply.exit_status = c->exit.status;
+	reply.exit_status = c->init.exit.status;
 	reply.exited_at = &at;
 	rpc_reply(df->rpc, &reply.base);
 	df->rpc = NULL;
@@ -141,15 +141,16 @@ void delete_start(struct frontend *fe, struct rpc *rpc, struct container *c)
 	df->fe = fe;
 	df->rpc = rpc;
 	df->container = c;
-	df->was_stopped = c->state == CONTAINER_STOPPED;
+	df->was_stopped = c->init.state == PROCESS_STOPPED;
 	df->flow.lenient = true;
 	/* One that never ran ends here, killed with its container. */
 	if (!df->was_stopped) {
-		c->exit.seen = true;
-		c->exit.status = 137;
-		c->exit.at_ns = realtime_ns();
+		c->init.exit.seen = true;
+		c->init.exit.status = 137;
+		c->init.exit.at_ns = realtime_ns();
 	}
-	container_set_state(c, CONTAINER_DELETING);
+	exec_delete_all(fe, c);
+	process_set_state(&c->init, PROCESS_DELETING);
 	timer_init(&df->answer_by, fe->loop, answer_now, df);
 	timer_set(&df->answer_by, frontend_ms(fe, DELETE_MS));
 	flow_start(&df->flow, fe->loop, steps, ARRAY_SIZE(steps), finished);
@@ -158,7 +159,7 @@ void delete_start(struct frontend *fe, struct rpc *rpc, struct container *c)
 static bool exits_pending(const struct frontend *fe)
 {
 	for (const struct container *c = fe->table.first; c; c = c->next)
-		if (c->exit.seen && !c->exit.told)
+		if (c->init.exit.seen && !c->init.exit.told)
 			return true;
 	return false;
 }

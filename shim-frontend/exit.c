@@ -15,22 +15,28 @@ struct recording {
 	struct container *c;
 };
 
-void exit_tell(struct frontend *fe, struct container *c)
+void exit_tell(struct frontend *fe, struct process *p)
 {
 	Containerd__TaskExit event = CONTAINERD__TASK_EXIT__INIT;
 	Containerd__Timestamp at;
 
-	exit_time(&c->exit, &at);
-	event.container_id = c->id;
-	event.id = c->id;
+	exit_time(&p->exit, &at);
+	event.container_id = p->container->id;
+	event.id = process_is_init(p) ? p->container->id : p->exec_id;
 	event.pid = fe->settings.task_pid;
-	event.exit_status = c->exit.status;
+	event.exit_status = p->exit.status;
 	event.exited_at = &at;
-	c->exit.told = true;
+	p->exit.told = true;
 	events_publish(&fe->events, "/tasks/exit", "containerd.events.TaskExit", &event.base);
-	container_answer_waiters(c);
+	process_answer_waiters(p);
 	if (fe->shutting_down)
 		task_defer(&fe->shutdown);
+}
+
+static void ended(struct frontend *fe, struct process *p)
+{
+	process_set_state(p, PROCESS_STOPPED);
+	exit_tell(fe, p);
 }
 
 static void recorded(void *ctx, const ProtobufCMessage *reply, struct fdlist *fds,
@@ -43,8 +49,7 @@ static void recorded(void *ctx, const ProtobufCMessage *reply, struct fdlist *fd
 	/* Not to tell it at all would be worse than not to have it on disk. */
 	if (err)
 		log_error("container %s: its exit could not be recorded: %s", r->c->id, err->msg);
-	container_set_state(r->c, CONTAINER_STOPPED);
-	exit_tell(r->fe, r->c);
+	ended(r->fe, &r->c->init);
 	free(r);
 }
 
@@ -59,38 +64,59 @@ static void record(struct frontend *fe, struct container *c)
 	r->fe = fe;
 	r->c = c;
 	request.id = c->id;
-	request.status = c->exit.status;
-	request.exited_at_ns = c->exit.at_ns;
+	request.status = c->init.exit.status;
+	request.exited_at_ns = c->init.exit.at_ns;
 	if (call_start(&fe->persistd, PERSISTD_RECORD, &request.base, frontend_ms(fe, RECORD_MS),
 		    recorded, r, &err) < 0)
 		recorded(r, NULL, NULL, &err);
 }
 
-void exit_seen(struct frontend *fe, struct container *c, uint32_t status, int64_t at_ns)
+/* Nobody asks how an exec ended once we are gone: it is not recorded. */
+static void go_on(struct frontend *fe, struct process *p)
 {
-	if (c->exit.seen)
-		return;
-	c->exit.seen = true;
-	c->exit.status = status;
-	c->exit.at_ns = at_ns > 0 ? at_ns : realtime_ns();
-	log_info("container %s: exited with status %u", c->id, status);
-	/* Create or Start is answered first: exit_released(). */
-	if (c->state == CONTAINER_CREATED || c->state == CONTAINER_RUNNING)
-		record(fe, c);
+	if (process_is_init(p))
+		record(fe, p->container);
+	else
+		ended(fe, p);
 }
 
-void exit_released(struct frontend *fe, struct container *c)
+void exit_seen(struct frontend *fe, struct process *p, uint32_t status, int64_t at_ns)
 {
-	if (c->exit.seen)
-		record(fe, c);
+	if (p->exit.seen)
+		return;
+	p->exit.seen = true;
+	p->exit.status = status;
+	p->exit.at_ns = at_ns > 0 ? at_ns : realtime_ns();
+	log_info("%s%s: exited with status %u", process_is_init(p) ? "container " : "",
+		process_name(p), status);
+	/* Create or Start is answered first: exit_released(). */
+	if (p->state == PROCESS_CREATED || p->state == PROCESS_RUNNING)
+		go_on(fe, p);
+}
+
+void exit_released(struct frontend *fe, struct process *p)
+{
+	if (p->exit.seen)
+		go_on(fe, p);
+}
+
+void exit_execs(struct frontend *fe, struct container *c)
+{
+	int64_t now = realtime_ns();
+
+	for (struct process *p = c->execs; p; p = p->next)
+		if (p->state == PROCESS_STARTING || p->state == PROCESS_RUNNING)
+			exit_seen(fe, p, STATUS_KILLED, now);
 }
 
 void exit_all(struct frontend *fe)
 {
 	int64_t now = realtime_ns();
 
-	for (struct container *c = fe->table.first; c; c = c->next)
-		if (c->state == CONTAINER_CREATED || c->state == CONTAINER_STARTING ||
-			c->state == CONTAINER_RUNNING)
-			exit_seen(fe, c, STATUS_KILLED, now);
+	for (struct container *c = fe->table.first; c; c = c->next) {
+		exit_execs(fe, c);
+		if (c->init.state == PROCESS_CREATED || c->init.state == PROCESS_STARTING ||
+			c->init.state == PROCESS_RUNNING)
+			exit_seen(fe, &c->init, STATUS_KILLED, now);
+	}
 }

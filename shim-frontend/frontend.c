@@ -11,6 +11,7 @@
 #include "ipc/agentd.pb-c.h"
 #include "ipc/fds.h"
 #include "ipc/role.h"
+#include "shim-frontend/proto/events.pb-c.h"
 
 #define AGENTD_IN_FLIGHT_MAX 1024
 
@@ -46,24 +47,45 @@ static void peer_lost(void *ctx, const struct peer *peer, const struct error *er
 	frontend_fatal(ctx, &said);
 }
 
+static void exited(struct frontend *fe, const Ipc__AgentdExited *e)
+{
+	struct process *p = table_find_process(&fe->table, e->process);
+
+	if (p)
+		exit_seen(fe, p, e->status & 0xff, e->exited_at_ns);
+	else
+		log_debug("process %u has exited, and is gone", e->process);
+}
+
+static void out_of_memory(struct frontend *fe, const Ipc__AgentdOom *e)
+{
+	Containerd__TaskOOM event = CONTAINERD__TASK_OOM__INIT;
+	struct container *c = table_find_index(&fe->table, e->index);
+
+	if (!c || c->init.state == PROCESS_CREATING || c->init.exit.told)
+		return;
+	event.container_id = c->id;
+	events_publish(&fe->events, "/tasks/oom", "containerd.events.TaskOOM", &event.base);
+}
+
 static void agentd_event(void *ctx, uint16_t type, const ProtobufCMessage *event)
 {
 	struct frontend *fe = ctx;
-	const Ipc__AgentdExited *exited = (const Ipc__AgentdExited *)event;
-	struct container *c;
 	char why[300];
 
-	if (type == AGENTD_LOST) {
+	switch (type) {
+	case AGENTD_LOST:
 		snprintf(why, sizeof(why), "the guest's agent is lost: %.250s",
 			((const Ipc__AgentdLost *)event)->reason);
 		vm_kill(fe, why);
-		return;
+		break;
+	case AGENTD_OOM:
+		out_of_memory(fe, (const Ipc__AgentdOom *)event);
+		break;
+	default:
+		exited(fe, (const Ipc__AgentdExited *)event);
+		break;
 	}
-	c = table_find_process(&fe->table, exited->process);
-	if (c)
-		exit_seen(fe, c, exited->status & 0xff, exited->exited_at_ns);
-	else
-		log_debug("process %u has exited, its container is gone", exited->process);
 }
 
 static void vmmd_event(void *ctx, uint16_t type, const ProtobufCMessage *event)

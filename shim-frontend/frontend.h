@@ -6,6 +6,8 @@
  *	task_service.c  the RPC table
  *	create.c        Create as a flow over netd, mountd, vmmd, agentd
  *	network.c       the network's steps of it
+ *	exec.c          Exec as a flow over mountd, agentd; the end of an exec
+ *	control.c       Pause, Resume, Update, Stats, ResizePty
  *	delete.c        Delete as a flow; Shutdown
  *	exit.c          an exit: recorded, published, told
  *	vm.c            the VM's life, and what Kill does about a silent guest
@@ -54,6 +56,7 @@ struct settings {
 	uint32_t task_pid; /* told as everybody's pid */
 	uint32_t vcpus, memory_mib;
 	bool share;
+	bool cgroups_v1; /* of the host: Stats speaks as its tools expect */
 	int hello_timeout_ms;
 	int call_timeout_max_ms; /* no call waits longer */
 	int frame_timeout_ms;
@@ -113,15 +116,41 @@ void delete_start(struct frontend *fe, struct rpc *rpc, struct container *c);
 /* Stops the VM, sends the last events, tells the supervisor and ends the loop: at most 2.5 s. */
 void shutdown_start(struct frontend *fe);
 
+/* exec.c. Answers the rpc; c runs, or waits for its Start. */
+void exec_start(struct frontend *fe, struct rpc *rpc, struct container *c);
+/* Starts it. Answers the rpc; p is CREATED. */
+void exec_run(struct frontend *fe, struct rpc *rpc, struct process *p);
+/* Answers the rpc and frees p, which is an exec that does not run. */
+void exec_delete(struct frontend *fe, struct rpc *rpc, struct process *p);
+/* The container is deleted: its execs have ended, and nobody waits for them any more. */
+void exec_delete_all(struct frontend *fe, struct container *c);
+/* Sends a document in parts, ahead of the request that needs it. 0 or -errno. */
+int agentd_send_text(struct frontend *fe, uint32_t number, const Containerd__Any *any, int ms,
+	struct error *err);
+
+/* control.c: handlers of the RPC table */
+void handle_pause(void *ctx, struct rpc *rpc);
+void handle_resume(void *ctx, struct rpc *rpc);
+void handle_update(void *ctx, struct rpc *rpc);
+void handle_stats(void *ctx, struct rpc *rpc);
+void handle_resize(void *ctx, struct rpc *rpc);
+
+/* task_service.c: what a request is about, if it exists for everybody; else NULL with err. */
+struct process *find_process(struct frontend *fe, const char *id, const char *exec_id,
+	struct error *err);
+struct container *find_container(struct frontend *fe, const char *id, struct error *err);
+
 /* exit.c */
-/* The first word about a container's exit. */
-void exit_seen(struct frontend *fe, struct container *c, uint32_t status, int64_t at_ns);
+/* The first word about a process's exit. */
+void exit_seen(struct frontend *fe, struct process *p, uint32_t status, int64_t at_ns);
 /* To be called when its Start has been answered: an exit seen meanwhile goes on. */
-void exit_released(struct frontend *fe, struct container *c);
-/* Every container that has not exited has done so with 137. */
+void exit_released(struct frontend *fe, struct process *p);
+/* Every exec of the container that runs has ended with 137. */
+void exit_execs(struct frontend *fe, struct container *c);
+/* Every process that has not exited has done so with 137. */
 void exit_all(struct frontend *fe);
 /* Publishes TaskExit and answers the waiters. The exit is recorded. */
-void exit_tell(struct frontend *fe, struct container *c);
+void exit_tell(struct frontend *fe, struct process *p);
 
 /* vm.c */
 void vm_init(struct frontend *fe);

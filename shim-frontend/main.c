@@ -22,7 +22,7 @@
 
 static int parse(int argc, char **argv, struct settings *s, uid_t *uid, struct error *err)
 {
-	uint64_t n_uid = 0, pid = 0, vcpus = 0, memory = 0, share = 1;
+	uint64_t n_uid = 0, pid = 0, vcpus = 0, memory = 0, share = 1, v1 = 0;
 	uint64_t hello = HELLO_TIMEOUT_MS, call = CALL_TIMEOUT_MAX_MS, frame = FRAME_TIMEOUT_MS;
 	const struct option table[] = {
 		{ "uid", OPTION_NUMBER, &n_uid, false },
@@ -33,6 +33,8 @@ static int parse(int argc, char **argv, struct settings *s, uid_t *uid, struct e
 		{ "vcpus", OPTION_NUMBER, &vcpus, false },
 		{ "memory_mib", OPTION_NUMBER, &memory, false },
 		{ "share", OPTION_NUMBER, &share, true },
+		/* the host's controllers are those of cgroup v1 */
+		{ "cgroups_v1", OPTION_NUMBER, &v1, true },
 		{ "hello_timeout_ms", OPTION_NUMBER, &hello, true },
 		/* no call to another process waits longer */
 		{ "call_timeout_ms", OPTION_NUMBER, &call, true },
@@ -45,9 +47,9 @@ static int parse(int argc, char **argv, struct settings *s, uid_t *uid, struct e
 	if (r < 0)
 		return r;
 	if (n_uid == 0 || n_uid > UINT32_MAX - 1 || pid == 0 || pid > INT_MAX || vcpus == 0 ||
-		vcpus > 1024 || memory == 0 || memory > UINT32_MAX || share > 1)
+		vcpus > 1024 || memory == 0 || memory > UINT32_MAX || share > 1 || v1 > 1)
 		return error_set(err, EINVAL,
-			"uid, task_pid, vcpus, memory_mib or share is out of range");
+			"uid, task_pid, vcpus, memory_mib, share or cgroups_v1 is out of range");
 	if (hello == 0 || hello > CALL_TIMEOUT_MAX_MS || call == 0 || call > CALL_TIMEOUT_MAX_MS ||
 		frame == 0 || frame > CALL_TIMEOUT_MAX_MS)
 		return error_set(err, EINVAL, "a timeout is not between 1 and %d ms",
@@ -57,6 +59,7 @@ static int parse(int argc, char **argv, struct settings *s, uid_t *uid, struct e
 	s->vcpus = (uint32_t)vcpus;
 	s->memory_mib = (uint32_t)memory;
 	s->share = share;
+	s->cgroups_v1 = v1;
 	s->hello_timeout_ms = (int)hello;
 	s->call_timeout_max_ms = (int)call;
 	s->frame_timeout_ms = (int)frame;

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,24 +22,37 @@
 #define SMALL     4096
 #define LARGE     (256U << 10)
 
-/* A container that exists for everybody, and its init: there are no other processes yet. */
-static struct container *find(struct frontend *fe, const char *id, const char *exec_id,
-	struct error *err)
+/* With a document in it that goes to agentd. */
+#define EXEC_REQUEST_MAX (AGENTD_TEXT_MAX + LARGE)
+
+struct container *find_container(struct frontend *fe, const char *id, struct error *err)
 {
 	struct container *c;
 
 	if (id_check(id, err) < 0)
 		return NULL;
 	c = table_find(&fe->table, id);
-	if (!c || c->state == CONTAINER_CREATING) {
+	if (!c || c->init.state == PROCESS_CREATING) {
 		error_set(err, ENOENT, "container %s: not found", id);
 		return NULL;
 	}
-	if (exec_id[0]) {
+	return c;
+}
+
+struct process *find_process(struct frontend *fe, const char *id, const char *exec_id,
+	struct error *err)
+{
+	struct container *c = find_container(fe, id, err);
+	struct process *p;
+
+	if (!c)
+		return NULL;
+	p = exec_id[0] ? container_find_exec(c, exec_id) : &c->init;
+	if (!p || p->state == PROCESS_CREATING) {
 		error_set(err, ENOENT, "container %s: no process %.80s: not found", id, exec_id);
 		return NULL;
 	}
-	return c;
+	return p;
 }
 
 static void handle_create(void *ctx, struct rpc *rpc)
@@ -53,23 +67,24 @@ static void handle_state(void *ctx, struct rpc *rpc)
 	Containerd__StateResponse reply = CONTAINERD__STATE_RESPONSE__INIT;
 	Containerd__Timestamp at;
 	struct error err = ERROR_INIT;
-	struct container *c = find(fe, r->id, r->exec_id, &err);
+	struct process *p = find_process(fe, r->id, r->exec_id, &err);
 
-	if (!c) {
+	if (!p) {
 		rpc_fail(rpc, &err);
 		return;
 	}
-	reply.id = c->id;
-	reply.bundle = c->bundle;
+	reply.id = p->container->id;
+	reply.bundle = p->container->bundle;
 	reply.pid = fe->settings.task_pid;
-	reply.status = container_status(c);
-	reply.stdin = c->stdin_path;
-	reply.stdout = c->stdout_path;
-	reply.stderr = c->stderr_path;
-	reply.terminal = c->terminal;
-	if (c->exit.told) {
-		exit_time(&c->exit, &at);
-		reply.exit_status = c->exit.status;
+	reply.status = process_status(p);
+	reply.stdin = p->stdin_path;
+	reply.stdout = p->stdout_path;
+	reply.stderr = p->stderr_path;
+	reply.terminal = p->terminal;
+	reply.exec_id = p->exec_id;
+	if (p->exit.told) {
+		exit_time(&p->exit, &at);
+		reply.exit_status = p->exit.status;
 		reply.exited_at = &at;
 	}
 	rpc_reply(rpc, &reply.base);
@@ -79,15 +94,37 @@ static void handle_wait(void *ctx, struct rpc *rpc)
 {
 	const Containerd__WaitRequest *r = (Containerd__WaitRequest *)rpc->request;
 	struct error err = ERROR_INIT;
-	struct container *c = find(ctx, r->id, r->exec_id, &err);
+	struct process *p = find_process(ctx, r->id, r->exec_id, &err);
 
-	if (!c) {
+	if (!p) {
 		rpc_fail(rpc, &err);
 		return;
 	}
-	container_wait(c, rpc);
-	if (c->exit.told)
-		container_answer_waiters(c);
+	process_wait(p, rpc);
+	if (p->exit.told)
+		process_answer_waiters(p);
+}
+
+#define EXECS_TEXT_MAX ((size_t)EXECS_MAX * (ID_MAX + 1))
+
+/* The execs that run, in one text: they have no pid of their own on this host. */
+static bool pack_exec_ids(const struct container *c, uint8_t *packed, Containerd__Any *ret)
+{
+	Containerd__ProcessDetails details = CONTAINERD__PROCESS_DETAILS__INIT;
+	char text[EXECS_TEXT_MAX];
+	size_t n = 0;
+
+	for (const struct process *p = c->execs; p; p = p->next)
+		if (p->state == PROCESS_RUNNING)
+			n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s", n ? " " : "",
+				p->exec_id);
+	if (n == 0)
+		return false;
+	details.exec_id = text;
+	ret->type_url = (char *)"containerd.runc.v1.ProcessDetails";
+	ret->value.data = packed;
+	ret->value.len = protobuf_c_message_pack(&details.base, packed);
+	return true;
 }
 
 static void handle_pids(void *ctx, struct rpc *rpc)
@@ -96,12 +133,17 @@ static void handle_pids(void *ctx, struct rpc *rpc)
 	const Containerd__PidsRequest *r = (Containerd__PidsRequest *)rpc->request;
 	Containerd__PidsResponse reply = CONTAINERD__PIDS_RESPONSE__INIT;
 	Containerd__ProcessInfo info = CONTAINERD__PROCESS_INFO__INIT, *list[] = { &info };
+	uint8_t packed[EXECS_TEXT_MAX + 16];
 	struct error err = ERROR_INIT;
+	Containerd__Any any = CONTAINERD__ANY__INIT;
+	const struct container *c = find_container(fe, r->id, &err);
 
-	if (!find(fe, r->id, "", &err)) {
+	if (!c) {
 		rpc_fail(rpc, &err);
 		return;
 	}
+	if (pack_exec_ids(c, packed, &any))
+		info.info = &any;
 	/* Also of a stopped one: containerd 1.7 takes an empty list for a leaked shim. */
 	info.pid = fe->settings.task_pid;
 	reply.n_processes = 1;
@@ -116,7 +158,7 @@ static void handle_connect(void *ctx, struct rpc *rpc)
 	Containerd__ConnectResponse reply = CONTAINERD__CONNECT_RESPONSE__INIT;
 	struct error err = ERROR_INIT;
 
-	if (!find(fe, r->id, "", &err)) {
+	if (!find_container(fe, r->id, &err)) {
 		rpc_fail(rpc, &err);
 		return;
 	}
@@ -135,7 +177,7 @@ struct pending {
 	struct vm_waiter vm_waiter;
 };
 
-static struct pending *pending_new(struct frontend *fe, struct rpc *rpc, const struct container *c)
+static struct pending *pending_new(struct frontend *fe, struct rpc *rpc, const struct process *of)
 {
 	struct pending *p = calloc(1, sizeof(*p));
 
@@ -143,15 +185,15 @@ static struct pending *pending_new(struct frontend *fe, struct rpc *rpc, const s
 		abort();
 	p->fe = fe;
 	p->rpc = rpc;
-	p->process = c->process;
+	p->process = of->number;
 	return p;
 }
 
-static void publish_start(struct frontend *fe, struct container *c)
+static void publish_start(struct frontend *fe, struct process *p)
 {
 	Containerd__TaskStart event = CONTAINERD__TASK_START__INIT;
 
-	event.container_id = c->id;
+	event.container_id = p->container->id;
 	event.pid = fe->settings.task_pid;
 	events_publish(&fe->events, "/tasks/start", "containerd.events.TaskStart", &event.base);
 }
@@ -160,8 +202,8 @@ static void start_answered(void *ctx, const ProtobufCMessage *answer, struct fdl
 	const struct error *err)
 {
 	struct pending *p = ctx;
-	/* Nothing removes a container that is STARTING. */
-	struct container *c = table_find_process(&p->fe->table, p->process);
+	/* Nothing removes an init that is STARTING. */
+	struct process *of = table_find_process(&p->fe->table, p->process);
 	Containerd__StartResponse reply = CONTAINERD__START_RESPONSE__INIT;
 	struct error said = ERROR_INIT;
 
@@ -170,18 +212,35 @@ static void start_answered(void *ctx, const ProtobufCMessage *answer, struct fdl
 	if (err) {
 		said = *err;
 		errdefs_foreign(&said);
-		error_wrap(&said, "start %s", c->id);
+		error_wrap(&said, "start %s", process_name(of));
 		log_error("%s", said.msg);
-		container_set_state(c, CONTAINER_CREATED);
+		process_set_state(of, PROCESS_CREATED);
 		rpc_fail(p->rpc, &said);
 	} else {
-		container_set_state(c, CONTAINER_RUNNING);
-		publish_start(p->fe, c);
+		process_set_state(of, PROCESS_RUNNING);
+		publish_start(p->fe, of);
 		reply.pid = p->fe->settings.task_pid;
 		rpc_reply(p->rpc, &reply.base);
 	}
-	exit_released(p->fe, c);
+	exit_released(p->fe, of);
 	free(p);
+}
+
+/* An exec needs a container that takes it. */
+static int check_start(const struct process *of, struct error *err)
+{
+	const struct container *c = of->container;
+
+	if (of->state != PROCESS_CREATED || of->exit.seen)
+		return error_set(err, EBUSY, "start %s: it is not in state created",
+			process_name(of));
+	if (process_is_init(of))
+		return 0;
+	if (c->init.exit.seen || c->init.state >= PROCESS_STOPPED)
+		return error_set(err, EBUSY, "start %s: the container is stopped", process_name(of));
+	if (c->pause != CONTAINER_NOT_PAUSED)
+		return error_set(err, EBUSY, "start %s: the container is paused", process_name(of));
+	return 0;
 }
 
 static void handle_start(void *ctx, struct rpc *rpc)
@@ -190,23 +249,35 @@ static void handle_start(void *ctx, struct rpc *rpc)
 	const Containerd__StartRequest *r = (Containerd__StartRequest *)rpc->request;
 	Ipc__AgentdStart request = IPC__AGENTD_START__INIT;
 	struct error err = ERROR_INIT;
-	struct container *c = find(fe, r->id, r->exec_id, &err);
+	struct process *of = find_process(fe, r->id, r->exec_id, &err);
 	struct pending *p;
 
-	if (c && (c->state != CONTAINER_CREATED || c->exit.seen)) {
-		error_set(&err, EBUSY, "start %s: it is not in state created", c->id);
-		c = NULL;
-	}
-	if (!c) {
+	if (!of || check_start(of, &err) < 0) {
 		rpc_fail(rpc, &err);
 		return;
 	}
-	p = pending_new(fe, rpc, c);
-	request.index = c->index;
-	container_set_state(c, CONTAINER_STARTING);
+	if (!process_is_init(of)) {
+		exec_run(fe, rpc, of);
+		return;
+	}
+	p = pending_new(fe, rpc, of);
+	request.index = of->container->index;
+	process_set_state(of, PROCESS_STARTING);
 	if (call_start(&fe->agentd, AGENTD_START, &request.base,
 		    rpc_left_ms(rpc, frontend_ms(fe, START_MS)), start_answered, p, &err) < 0)
 		start_answered(p, NULL, NULL, &err);
+}
+
+static void handle_exec(void *ctx, struct rpc *rpc)
+{
+	struct error err = ERROR_INIT;
+	struct container *c =
+		find_container(ctx, ((Containerd__ExecProcessRequest *)rpc->request)->id, &err);
+
+	if (c)
+		exec_start(ctx, rpc, c);
+	else
+		rpc_fail(rpc, &err);
 }
 
 static void vm_is_dead(void *ctx)
@@ -233,23 +304,24 @@ static bool is_silence(const struct error *err)
  * A guest that does not answer is given up for SIGKILL, and for any signal to
  * the container that stands for the sandbox: the VM goes, and everybody in it.
  */
-static bool gives_up_guest(const struct pending *p, const struct container *c)
+static bool gives_up_guest(const struct pending *p, const struct process *of)
 {
-	return p->signal == SIGKILL || strcmp(c->id, p->fe->settings.id) == 0;
+	return p->signal == SIGKILL || (process_is_init(of) &&
+		strcmp(of->container->id, p->fe->settings.id) == 0);
 }
 
-static void signal_failed(struct pending *p, struct container *c, const struct error *err)
+static void signal_failed(struct pending *p, struct process *of, const struct error *err)
 {
 	struct error said = *err;
 
-	if (is_silence(err) && gives_up_guest(p, c)) {
+	if (is_silence(err) && gives_up_guest(p, of)) {
 		vm_kill(p->fe, "the guest did not take a signal");
 		vm_wait_dead(p->fe, &p->vm_waiter, vm_is_dead, p);
 		return;
 	}
 	if (errdefs_code(err->code) == TTRPC_NOT_FOUND)
 		error_set(&said, ESRCH, "process already finished");
-	error_wrap(&said, "kill %s", c->id);
+	error_wrap(&said, "kill %s", process_name(of));
 	rpc_fail(p->rpc, &said);
 	free(p);
 }
@@ -258,20 +330,32 @@ static void signal_answered(void *ctx, const ProtobufCMessage *reply, struct fdl
 	const struct error *err)
 {
 	struct pending *p = ctx;
-	struct container *c = table_find_process(&p->fe->table, p->process);
+	struct process *of = table_find_process(&p->fe->table, p->process);
 
 	(void)reply;
 	(void)fds;
 	/* What was to be reached is, whoever reached it. */
-	if (err && c && !c->exit.seen) {
-		signal_failed(p, c, err);
+	if (err && of && !of->exit.seen) {
+		signal_failed(p, of, err);
 		return;
 	}
 	rpc_reply_empty(p->rpc);
 	/* The guest tells the exit of what it has started; this one never was. */
-	if (!err && c && c->state == CONTAINER_CREATED && p->signal == SIGKILL)
-		exit_seen(p->fe, c, 128 + SIGKILL, 0);
+	if (!err && of && process_is_init(of) && of->state == PROCESS_CREATED &&
+		p->signal == SIGKILL)
+		exit_seen(p->fe, of, 128 + SIGKILL, 0);
 	free(p);
+}
+
+static int check_kill(const struct process *of, uint32_t signal, struct error *err)
+{
+	if (signal < 1 || signal > 64)
+		return error_set(err, EINVAL, "kill %s: %u is no signal", process_name(of), signal);
+	if (of->exit.seen)
+		return error_set(err, ESRCH, "kill %s: process already finished", process_name(of));
+	if (!process_is_init(of) && of->state != PROCESS_RUNNING)
+		return error_set(err, EBUSY, "kill %s: it is not started", process_name(of));
+	return 0;
 }
 
 static void handle_kill(void *ctx, struct rpc *rpc)
@@ -280,27 +364,19 @@ static void handle_kill(void *ctx, struct rpc *rpc)
 	const Containerd__KillRequest *r = (Containerd__KillRequest *)rpc->request;
 	Ipc__AgentdSignal request = IPC__AGENTD_SIGNAL__INIT;
 	struct error err = ERROR_INIT;
-	struct container *c = find(fe, r->id, r->exec_id, &err);
+	struct process *of = find_process(fe, r->id, r->exec_id, &err);
 	struct pending *p;
 
-	if (c && (r->signal < 1 || r->signal > 64)) {
-		error_set(&err, EINVAL, "kill %s: %u is no signal", c->id, r->signal);
-		c = NULL;
-	}
-	if (c && c->exit.seen) {
-		error_set(&err, ESRCH, "kill %s: process already finished", c->id);
-		c = NULL;
-	}
-	if (!c) {
+	if (!of || check_kill(of, r->signal, &err) < 0) {
 		rpc_fail(rpc, &err);
 		return;
 	}
-	p = pending_new(fe, rpc, c);
+	p = pending_new(fe, rpc, of);
 	p->signal = r->signal;
-	request.index = c->index;
-	request.process = c->process;
+	request.index = of->container->index;
+	request.process = of->number;
 	request.signal = r->signal;
-	request.all = r->all;
+	request.all = r->all && process_is_init(of);
 	if (call_start(&fe->agentd, AGENTD_SIGNAL, &request.base, frontend_ms(fe, SIGNAL_MS),
 		    signal_answered, p, &err) < 0)
 		signal_answered(p, NULL, NULL, &err);
@@ -310,18 +386,18 @@ static void close_answered(void *ctx, const ProtobufCMessage *reply, struct fdli
 	const struct error *err)
 {
 	struct pending *p = ctx;
-	struct container *c = table_find_process(&p->fe->table, p->process);
+	struct process *of = table_find_process(&p->fe->table, p->process);
 	struct error said = ERROR_INIT;
 
 	(void)reply;
 	(void)fds;
 	/* The stdin of what has ended is closed. */
-	if (!err || !c || c->exit.seen) {
+	if (!err || !of || of->exit.seen) {
 		rpc_reply_empty(p->rpc);
 	} else {
 		said = *err;
 		errdefs_foreign(&said);
-		error_wrap(&said, "close stdin of %s", c->id);
+		error_wrap(&said, "close stdin of %s", process_name(of));
 		rpc_fail(p->rpc, &said);
 	}
 	free(p);
@@ -333,20 +409,20 @@ static void handle_close_io(void *ctx, struct rpc *rpc)
 	const Containerd__CloseIORequest *r = (Containerd__CloseIORequest *)rpc->request;
 	Ipc__AgentdCloseStdin request = IPC__AGENTD_CLOSE_STDIN__INIT;
 	struct error err = ERROR_INIT;
-	struct container *c = find(fe, r->id, r->exec_id, &err);
+	struct process *of = find_process(fe, r->id, r->exec_id, &err);
 	struct pending *p;
 
-	if (!c) {
+	if (!of) {
 		rpc_fail(rpc, &err);
 		return;
 	}
-	if (!r->stdin || !c->stdin_path[0] || c->exit.seen) {
+	if (!r->stdin || !of->stdin_path[0] || of->exit.seen) {
 		rpc_reply_empty(rpc);
 		return;
 	}
-	p = pending_new(fe, rpc, c);
-	request.index = c->index;
-	request.process = c->process;
+	p = pending_new(fe, rpc, of);
+	request.index = of->container->index;
+	request.process = of->number;
 	if (call_start(&fe->agentd, AGENTD_CLOSE_STDIN, &request.base,
 		    rpc_left_ms(rpc, frontend_ms(fe, CLOSE_MS)), close_answered, p, &err) < 0)
 		close_answered(p, NULL, NULL, &err);
@@ -356,16 +432,20 @@ static void handle_delete(void *ctx, struct rpc *rpc)
 {
 	const Containerd__DeleteRequest *r = (Containerd__DeleteRequest *)rpc->request;
 	struct error err = ERROR_INIT;
-	struct container *c = find(ctx, r->id, r->exec_id, &err);
-	bool may = c &&
-		(c->state == CONTAINER_STOPPED || (c->state == CONTAINER_CREATED && !c->exit.seen));
+	struct process *p = find_process(ctx, r->id, r->exec_id, &err);
+	bool may = p &&
+		(p->state == PROCESS_STOPPED || (p->state == PROCESS_CREATED && !p->exit.seen));
 
-	if (may) {
-		delete_start(ctx, rpc, c);
+	if (may && process_is_init(p)) {
+		delete_start(ctx, rpc, p->container);
 		return;
 	}
-	if (c)
-		error_set(&err, EBUSY, "delete %s: it is not stopped", c->id);
+	if (may) {
+		exec_delete(ctx, rpc, p);
+		return;
+	}
+	if (p)
+		error_set(&err, EBUSY, "delete %s: it is not stopped", process_name(p));
 	rpc_fail(rpc, &err);
 }
 
@@ -404,13 +484,13 @@ static const struct rpc_method methods[] = {
 	METHOD(Connect, connect_request, handle_connect, SMALL),
 	METHOD(CloseIO, close_iorequest, handle_close_io, SMALL),
 	METHOD(Shutdown, shutdown_request, handle_shutdown, SMALL),
-	{ .name = "Pause" },
-	{ .name = "Resume" },
+	METHOD(Exec, exec_process_request, handle_exec, EXEC_REQUEST_MAX),
+	METHOD(ResizePty, resize_pty_request, handle_resize, SMALL),
+	METHOD(Pause, pause_request, handle_pause, SMALL),
+	METHOD(Resume, resume_request, handle_resume, SMALL),
+	METHOD(Update, update_task_request, handle_update, EXEC_REQUEST_MAX),
+	METHOD(Stats, stats_request, handle_stats, SMALL),
 	{ .name = "Checkpoint" },
-	{ .name = "Exec" },
-	{ .name = "ResizePty" },
-	{ .name = "Update" },
-	{ .name = "Stats" },
 };
 
 const struct rpc_service task_service = {

@@ -153,6 +153,8 @@ static void words_for(struct words *w, const struct tree *t, enum role role)
 		words_say(w, "namespace=%s", o->namespace);
 		words_say(w, "bundle=%s", o->bundle);
 		words_say(w, "task_pid=%d", t->task_pid);
+		/* More than the v2 hierarchy: the controllers are elsewhere. */
+		words_say(w, "cgroups_v1=%d", o->cgroups.n > 1);
 		words_say(w, "vcpus=%llu", (unsigned long long)o->vcpus);
 		words_say(w, "memory_mib=%llu", (unsigned long long)o->memory_mib);
 		words_say(w, "share=1");

@@ -201,6 +201,7 @@ static void send_reply(struct fx *fx, enum peer_nr p, const struct ipc_header *h
 	Ipc__Empty empty = IPC__EMPTY__INIT;
 	Ipc__NetdScanReply scan = IPC__NETD_SCAN_REPLY__INIT;
 	Ipc__AgentdConnectReply hello = IPC__AGENTD_CONNECT_REPLY__INIT;
+	Ipc__AgentdStatsReply stats = IPC__AGENTD_STATS_REPLY__INIT;
 	const ProtobufCMessage *msg = &empty.base;
 	int pair[2] = { -1, -1 };
 	struct error err;
@@ -232,6 +233,8 @@ static void send_reply(struct fx *fx, enum peer_nr p, const struct ipc_header *h
 		hello.agent = (char *)"bulkhead-agent/1";
 		msg = &hello.base;
 	}
+	if (strcmp(row->name, "stats") == 0)
+		msg = &stats.base;
 	if (strcmp(row->name, "open_events") == 0) {
 		fx->n_opens++;
 		CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
@@ -263,6 +266,10 @@ static void note(struct fx *fx, const struct ipc_packet *packet)
 		fx->last_index = ((Ipc__AgentdCreateContainer *)m)->index;
 		fx->last_process = ((Ipc__AgentdCreateContainer *)m)->process;
 	}
+	if (m->descriptor == &ipc__agentd_exec__descriptor)
+		fx->last_exec = ((Ipc__AgentdExec *)m)->process;
+	if (m->descriptor == &ipc__agentd_text__descriptor)
+		fx->text_len += ((Ipc__AgentdText *)m)->data.len;
 	if (m->descriptor == &ipc__mountd_add_container__descriptor)
 		snprintf(fx->last_bundle, sizeof(fx->last_bundle), "%s",
 			((Ipc__MountdAddContainer *)m)->bundle);
@@ -532,11 +539,14 @@ uint32_t fx_send_raw(struct client *c, const char *service, const char *method,
 static uint32_t send_timed(struct client *c, const char *method, const ProtobufCMessage *msg,
 	int64_t timeout_nano)
 {
-	uint8_t buf[65536];
+	uint8_t *buf = malloc(protobuf_c_message_get_packed_size(msg) + 1);
+	uint32_t stream;
 
-	CHECK(protobuf_c_message_get_packed_size(msg) <= sizeof(buf));
-	return fx_send_raw(c, "containerd.task.v2.Task", method, buf,
+	CHECK(buf);
+	stream = fx_send_raw(c, "containerd.task.v2.Task", method, buf,
 		protobuf_c_message_pack(msg, buf), timeout_nano);
+	free(buf);
+	return stream;
 }
 
 uint32_t fx_send(struct client *c, const char *method, const ProtobufCMessage *msg)
@@ -661,6 +671,69 @@ int fx_delete(struct fx *fx, struct client *c, const char *id, struct answer *a)
 
 	r.id = (char *)id;
 	return fx_call(fx, c, "Delete", &r.base, a);
+}
+
+int fx_exec(struct fx *fx, struct client *c, const char *eid, struct answer *a)
+{
+	Containerd__ExecProcessRequest r = CONTAINERD__EXEC_PROCESS_REQUEST__INIT;
+	Containerd__Any spec = CONTAINERD__ANY__INIT;
+	char text[] = "{\"args\":[\"true\"],\"cwd\":\"/\"}";
+
+	spec.type_url = (char *)"types.containerd.io/opencontainers/runtime-spec/1/Process";
+	spec.value.data = (uint8_t *)text;
+	spec.value.len = strlen(text);
+	r.id = (char *)SANDBOX;
+	r.exec_id = (char *)eid;
+	r.stdin = (char *)(fx->stdin_path ? fx->stdin_path : "");
+	r.stdout = (char *)"/run/fifo/out";
+	r.spec = &spec;
+	return fx_call(fx, c, "Exec", &r.base, a);
+}
+
+int fx_start_exec(struct fx *fx, struct client *c, const char *eid, struct answer *a)
+{
+	Containerd__StartRequest r = CONTAINERD__START_REQUEST__INIT;
+
+	r.id = (char *)SANDBOX;
+	r.exec_id = (char *)eid;
+	return fx_call(fx, c, "Start", &r.base, a);
+}
+
+int fx_delete_exec(struct fx *fx, struct client *c, const char *eid, struct answer *a)
+{
+	Containerd__DeleteRequest r = CONTAINERD__DELETE_REQUEST__INIT;
+
+	r.id = (char *)SANDBOX;
+	r.exec_id = (char *)eid;
+	return fx_call(fx, c, "Delete", &r.base, a);
+}
+
+int fx_state_exec(struct fx *fx, struct client *c, const char *eid)
+{
+	Containerd__StateRequest r = CONTAINERD__STATE_REQUEST__INIT;
+	Containerd__StateResponse *reply;
+	struct answer a;
+	int code, status;
+
+	r.id = (char *)SANDBOX;
+	r.exec_id = (char *)eid;
+	code = fx_call(fx, c, "State", &r.base, &a);
+	if (code != 0)
+		return -code;
+	reply = containerd__state_response__unpack(NULL, a.len, a.payload);
+	CHECK(reply);
+	CHECK_STR(reply->exec_id, eid);
+	status = (int)reply->status;
+	containerd__state_response__free_unpacked(reply, NULL);
+	return status;
+}
+
+uint32_t fx_send_id(struct client *c, const char *method, const char *id)
+{
+	Containerd__PauseRequest r = CONTAINERD__PAUSE_REQUEST__INIT;
+
+	r.id = (char *)id;
+	return fx_send(c, method, &r.base);
 }
 
 int fx_state(struct fx *fx, struct client *c, const char *id)

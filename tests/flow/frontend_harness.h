@@ -64,6 +64,8 @@ struct fx {
 	unsigned n_held;
 	uint32_t last_index, last_process; /* of CREATE_CONTAINER */
 	char last_bundle[128];             /* of ADD_CONTAINER */
+	uint32_t last_exec;                /* process of EXEC */
+	size_t text_len;                   /* of all TEXT */
 	uint32_t recorded;                 /* status of the last RECORD */
 	unsigned n_records;
 	const char *stdin_path; /* for fx_create() */
@@ -135,6 +137,14 @@ int fx_create(struct fx *fx, struct client *c, const char *id, struct answer *a)
 int fx_do_start(struct fx *fx, struct client *c, const char *id, struct answer *a);
 int fx_kill(struct fx *fx, struct client *c, const char *id, uint32_t signal, struct answer *a);
 int fx_delete(struct fx *fx, struct client *c, const char *id, struct answer *a);
+/* About an exec of SANDBOX. */
+int fx_exec(struct fx *fx, struct client *c, const char *eid, struct answer *a);
+int fx_start_exec(struct fx *fx, struct client *c, const char *eid, struct answer *a);
+int fx_delete_exec(struct fx *fx, struct client *c, const char *eid, struct answer *a);
+/* CONTAINERD__STATUS__*, or -code */
+int fx_state_exec(struct fx *fx, struct client *c, const char *eid);
+/* Methods whose request is a container's id alone; none of the answer matters. */
+uint32_t fx_send_id(struct client *c, const char *method, const char *id);
 /* The status in `a` decoded: CONTAINERD__STATUS__*, or -code */
 int fx_state(struct fx *fx, struct client *c, const char *id);
 uint32_t fx_send_wait(struct client *c, const char *id, int64_t timeout_nano);

@@ -140,15 +140,15 @@ TEST (close_io) {
 	end();
 }
 
-TEST (no_exec_yet) {
+TEST (no_such_exec) {
 	Containerd__StateRequest r = CONTAINERD__STATE_REQUEST__INIT;
 
 	running();
 	r.id = (char *)SANDBOX;
 	r.exec_id = (char *)"e1";
 	CHECK_INT(fx_call(&fx, &c, "State", &r.base, &a), TTRPC_NOT_FOUND);
-	CHECK_INT(fx_call(&fx, &c, "Exec", &r.base, &a), TTRPC_UNIMPLEMENTED);
-	CHECK_INT(fx_call(&fx, &c, "Stats", &r.base, &a), TTRPC_UNIMPLEMENTED);
+	CHECK_INT(fx_call(&fx, &c, "Delete", &r.base, &a), TTRPC_NOT_FOUND);
+	CHECK_INT(fx_call(&fx, &c, "CloseIO", &r.base, &a), TTRPC_NOT_FOUND);
 	end();
 }
 

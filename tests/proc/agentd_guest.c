@@ -26,7 +26,16 @@ static const struct {
 	{ "ReadStderr", &grpc__read_stream_request__descriptor },
 	{ "WriteStdin", &grpc__write_stream_request__descriptor },
 	{ "CloseStdin", &grpc__close_stdin_request__descriptor },
+	{ "ExecProcess", &grpc__exec_process_request__descriptor },
+	{ "TtyWinResize", &grpc__tty_win_resize_request__descriptor },
+	{ "PauseContainer", &grpc__pause_container_request__descriptor },
+	{ "ResumeContainer", &grpc__resume_container_request__descriptor },
+	{ "UpdateContainer", &grpc__update_container_request__descriptor },
+	{ "StatsContainer", &grpc__stats_container_request__descriptor },
+	{ "GetOOMEvent", &grpc__get_oomevent_request__descriptor },
 };
+
+uint32_t guest_oom_stream;
 
 static void send_all(int fd, const void *data, size_t len)
 {
@@ -90,7 +99,7 @@ static ProtobufCMessage *decode(const char *method, const ProtobufCBinaryData *p
 	return NULL;
 }
 
-bool guest_next(int fd, struct guest_request *ret)
+static bool any_next(int fd, struct guest_request *ret)
 {
 	uint8_t bytes[TTRPC_HEADER_LEN], *data;
 	struct ttrpc_header h;
@@ -115,6 +124,28 @@ bool guest_next(int fd, struct guest_request *ret)
 	ttrpc__request__free_unpacked(request, NULL);
 	free(data);
 	return true;
+}
+
+void guest_take_oom(int fd)
+{
+	struct guest_request r;
+
+	CHECK(any_next(fd, &r));
+	CHECK_STR(r.method, "GetOOMEvent");
+	guest_oom_stream = r.stream;
+	guest_request_done(&r);
+}
+
+/* It waits from the sandbox's first moment on, whatever a test is about. */
+bool guest_next(int fd, struct guest_request *ret)
+{
+	while (any_next(fd, ret)) {
+		if (strcmp(ret->method, "GetOOMEvent") != 0)
+			return true;
+		guest_oom_stream = ret->stream;
+		guest_request_done(ret);
+	}
+	return false;
 }
 
 void guest_request_done(struct guest_request *r)

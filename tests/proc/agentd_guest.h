@@ -23,8 +23,14 @@ void guest_frame(int fd, uint32_t declared, uint32_t stream, uint8_t type, uint8
 	const void *data, size_t len);
 void guest_hello(int fd);
 
+/* The GetOOMEvent that came last; 0: none. guest_next() passes over it. */
+extern uint32_t guest_oom_stream;
+
 /* false: agentd has closed the stream. Fails the test after 15 s. */
 bool guest_next(int fd, struct guest_request *ret);
+
+/* Takes the GetOOMEvent that follows CreateSandbox, so that nothing is on its way. */
+void guest_take_oom(int fd);
 
 /* The next request is this. */
 void guest_expect(int fd, const char *method, struct guest_request *ret);

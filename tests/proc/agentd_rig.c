@@ -196,6 +196,7 @@ void rig_sandbox(struct rig *r)
 	seq = rig_create_sandbox(r);
 	guest_grant(r->agent, "CreateSandbox");
 	rig_expect_reply(r, AGENTD_CREATE_SANDBOX, seq);
+	guest_take_oom(r->agent);
 }
 
 void rig_send_fds(struct rig *r, uint16_t type, uint32_t number, const int *fds, size_t n)
@@ -320,6 +321,55 @@ uint32_t rig_close_stdin(struct rig *r, uint32_t index, uint32_t process)
 	m.index = index;
 	m.process = process;
 	return rig_ask(r, AGENTD_CLOSE_STDIN, &m);
+}
+
+void rig_text(struct rig *r, uint32_t number, const char *text)
+{
+	Ipc__AgentdText m = IPC__AGENTD_TEXT__INIT;
+
+	m.number = number;
+	m.data.data = (uint8_t *)text;
+	m.data.len = strlen(text);
+	rig_ask_ok(r, AGENTD_TEXT, &m);
+}
+
+uint32_t rig_exec(struct rig *r, uint32_t index, uint32_t process, bool terminal)
+{
+	Ipc__AgentdExec m = IPC__AGENTD_EXEC__INIT;
+
+	m.index = index;
+	m.process = process;
+	m.terminal = terminal;
+	return rig_ask(r, AGENTD_EXEC, &m);
+}
+
+uint32_t rig_start_exec(struct rig *r, uint32_t index, uint32_t process)
+{
+	Ipc__AgentdStartExec m = IPC__AGENTD_START_EXEC__INIT;
+
+	m.index = index;
+	m.process = process;
+	return rig_ask(r, AGENTD_START_EXEC, &m);
+}
+
+uint32_t rig_remove_exec(struct rig *r, uint32_t index, uint32_t process)
+{
+	Ipc__AgentdRemoveExec m = IPC__AGENTD_REMOVE_EXEC__INIT;
+
+	m.index = index;
+	m.process = process;
+	return rig_ask(r, AGENTD_REMOVE_EXEC, &m);
+}
+
+uint32_t rig_resize(struct rig *r, uint32_t index, uint32_t process, uint32_t width, uint32_t height)
+{
+	Ipc__AgentdResize m = IPC__AGENTD_RESIZE__INIT;
+
+	m.index = index;
+	m.process = process;
+	m.width = width;
+	m.height = height;
+	return rig_ask(r, AGENTD_RESIZE, &m);
 }
 
 uint32_t rig_remove(struct rig *r, uint32_t index)

@@ -60,6 +60,11 @@ uint32_t rig_create(struct rig *r, uint32_t index, uint32_t process, bool in, bo
 uint32_t rig_start(struct rig *r, uint32_t index);
 uint32_t rig_signal(struct rig *r, uint32_t index, uint32_t process, uint32_t signal, bool all);
 uint32_t rig_close_stdin(struct rig *r, uint32_t index, uint32_t process);
+void rig_text(struct rig *r, uint32_t number, const char *text); /* waits for its answer */
+uint32_t rig_exec(struct rig *r, uint32_t index, uint32_t process, bool terminal);
+uint32_t rig_start_exec(struct rig *r, uint32_t index, uint32_t process);
+uint32_t rig_remove_exec(struct rig *r, uint32_t index, uint32_t process);
+uint32_t rig_resize(struct rig *r, uint32_t index, uint32_t process, uint32_t width, uint32_t height);
 uint32_t rig_remove(struct rig *r, uint32_t index);
 
 /* agentd has ended with this status. */

@@ -54,7 +54,10 @@ struct hostile_target {
 	/* ended: the role has been waited for. */
 	void (*down)(bool ended);
 
-	/* The rest may be NULL. */
+	/* The rest may be NULL or 0. */
+
+	/* hostile_payloads() takes the rows from the first to before the last; 0: all. */
+	size_t first_row, end_row;
 
 	/* Changes the generic message (every field set) into one that the role takes. */
 	void (*adjust)(const struct ipc_message *row, ProtobufCMessage *msg);

@@ -43,6 +43,10 @@ static void up_for_frontend(const struct ipc_message *row, struct hostile_end *r
 	case AGENTD_CREATE_CONTAINER:
 		rig_sandbox(&rig);
 		break;
+	case AGENTD_EXEC:
+	case AGENTD_UPDATE:
+		rig_text(&rig, 1, "{\"args\":[\"a\"],\"cwd\":\"/\"}");
+		break;
 	}
 	*ret = (struct hostile_end){
 		.pid = rig.s.pid,
@@ -71,6 +75,10 @@ static void adjust(const struct ipc_message *row, ProtobufCMessage *msg)
 	} else if (row->type == AGENTD_CREATE_CONTAINER) {
 		container->index = 0;
 		container->stdin = container->stdout = container->stderr = false;
+	} else if (row->type == AGENTD_START_EXEC) {
+		Ipc__AgentdStartExec *exec = (Ipc__AgentdStartExec *)msg;
+
+		exec->stdin = exec->stdout = exec->stderr = false;
 	} else if (row->type == AGENTD_NETWORK) {
 		/* The largest network is unit's; here it is one of several parts. */
 		Ipc__AgentdNetwork *m = (Ipc__AgentdNetwork *)msg;
@@ -95,6 +103,9 @@ static void assist(const struct ipc_message *row)
 		guest_grant(rig.agent, "CreateContainer");
 }
 
+/* Each case is an agentd of its own, and a test has a deadline. */
+#define ROWS_IN_ONE_TEST 9
+
 static const struct hostile_target frontend = {
 	.name = "frontend -> agentd",
 	.channel = &ipc_frontend_agentd,
@@ -103,9 +114,19 @@ static const struct hostile_target frontend = {
 	.down = down,
 	.adjust = adjust,
 	.assist = assist,
+	.end_row = ROWS_IN_ONE_TEST,
 };
 
 HOSTILE_TESTS(frontend, frontend)
+
+TEST(frontend_payloads_of_the_other_rows)
+{
+	struct hostile_target others = frontend;
+
+	others.first_row = ROWS_IN_ONE_TEST;
+	others.end_row = 0;
+	hostile_payloads(&others);
+}
 
 /* A8: what no id of a container is. */
 TEST(ids_that_are_none)

@@ -490,7 +490,9 @@ void hostile_payloads(const struct hostile_target *t)
 {
 	unsigned n = hostile_in_turn(t, any_row, ARRAY_SIZE(any_row), NULL);
 
-	for (size_t i = 0; i < t->channel->n_messages; i++) {
+	size_t end = t->end_row ? t->end_row : t->channel->n_messages;
+
+	for (size_t i = t->first_row; i < end; i++) {
 		const struct ipc_message *row = &t->channel->messages[i];
 
 		if (!hostile_may_send(t, row))
