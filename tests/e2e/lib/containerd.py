@@ -128,6 +128,12 @@ class Containerd:
             raise AssertionError(str(result))
         return self.task_pid(cid)
 
+    def exec_argv(self, cid, eid, *cmd, options=()):
+        return self.ctr_argv("task", "exec", "--exec-id", eid, *options, cid, *cmd)
+
+    def exec(self, cid, eid, *cmd, options=(), deadline=60, stdin=b""):
+        return run(self.exec_argv(cid, eid, *cmd, options=options), deadline=deadline, stdin=stdin)
+
     def popen(self, image, cid, *cmd, options=()):
         return subprocess.Popen(self.run_argv(image, cid, *cmd, options=options),
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -221,7 +227,12 @@ class Events:
 
     def statuses(self, cid):
         """Exit statuses that have been told of a container's first process."""
-        return [e.get("exit_status", 0) for t, e in self.of(cid) if t == "/tasks/exit"]
+        return [e.get("exit_status", 0) for t, e in self.of(cid)
+                if t == "/tasks/exit" and e.get("id") == cid]
+
+    def of_exec(self, cid, eid):
+        """[(topic, event)] of one exec."""
+        return [(t, e) for t, e in self.of(cid) if eid in (e.get("exec_id"), e.get("id"))]
 
     def __enter__(self):
         return self

@@ -1,11 +1,14 @@
 """A ttRPC client and just as much protobuf as containerd's task service needs."""
 
+import json
 import socket
 import struct
 
 from . import proc
 
 MAX_FRAME = 4 << 20
+PROCESS_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Process"
+RESOURCES_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"
 TASK = "containerd.task.v2.Task"
 
 
@@ -179,6 +182,35 @@ class Task(Client):
 
     def close_io(self, cid, exec_id="", stdin=True):
         self.call("CloseIO", encode((1, cid), (2, exec_id), (3, stdin)))
+
+    def exec(self, cid, exec_id, process, stdin="", stdout="", stderr="", terminal=False, deadline=30):
+        """process: an OCI process, as a dict or as the bytes of one"""
+        data = process if isinstance(process, bytes) else json.dumps(process).encode()
+        spec = encode((1, PROCESS_TYPE), (2, data))
+        self.call("Exec", encode((1, cid), (2, exec_id), (3, terminal), (4, stdin), (5, stdout),
+                                 (6, stderr), (7, spec)), deadline=deadline)
+
+    def resize(self, cid, width, height, exec_id=""):
+        self.call("ResizePty", encode((1, cid), (2, exec_id), (3, width), (4, height)))
+
+    def pause(self, cid, deadline=20):
+        self.call("Pause", encode((1, cid)), deadline=deadline)
+
+    def resume(self, cid, deadline=20):
+        self.call("Resume", encode((1, cid)), deadline=deadline)
+
+    def update(self, cid, resources, deadline=30):
+        """resources: OCI resources as a dict"""
+        any_ = encode((1, RESOURCES_TYPE), (2, json.dumps(resources).encode()))
+        self.call("Update", encode((1, cid), (2, any_)), deadline=deadline)
+
+    def stats(self, cid, deadline=20):
+        """(type, {field: [values]}) of the metrics"""
+        any_ = decode(first(self.call("Stats", encode((1, cid)), deadline=deadline), 1))
+        return text(any_, 1), decode(first(any_, 2, b""))
+
+    def checkpoint(self, cid):
+        self.call("Checkpoint", encode((1, cid), (2, "/nowhere")))
 
     def wait(self, cid, exec_id="", deadline=60):
         return first(self.call("Wait", encode((1, cid), (2, exec_id)), deadline=deadline), 1)
