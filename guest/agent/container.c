@@ -16,6 +16,7 @@
 #include "oci_json.h"
 #include "process.h"
 #include "sandbox.h"
+#include "share.h"
 #include "storage.h"
 
 #define CONTAINERS_MAX 128
@@ -27,6 +28,7 @@
 struct container {
 	struct container *next;
 	char *id;
+	char *root;
 	struct process *processes; /* the init first */
 	struct job *job;           /* what is being done to the container as a whole */
 	bool started;
@@ -72,12 +74,13 @@ static unsigned int container_count(void)
 	return n;
 }
 
-static struct container *container_add(const char *id, struct process *init)
+static struct container *container_add(const char *id, const char *root, struct process *init)
 {
 	struct container **tail = &containers;
 	struct container *c = xcalloc(1, sizeof(*c));
 
 	c->id = xstrdup(id);
+	c->root = xstrdup(root);
 	c->processes = init;
 	c->memory_events.fd = -1;
 	while (*tail)
@@ -101,6 +104,7 @@ static void container_free(struct container *c)
 	}
 	watch_close(&c->memory_events);
 	free(c->id);
+	free(c->root);
 	free(c);
 }
 
@@ -352,11 +356,16 @@ static int create_work(const void *arg, struct job_report *report, struct error 
 		.terminal = request->oci->process->terminal,
 		.json = oci_json_config(request->oci, args->pid_ns, cgroup),
 	};
+	struct error ignored;
 
 	if (storage_mount_all(request->storages, request->n_storages, err) < 0 ||
 	        sysctl_apply(request->oci->linux, err) < 0)
 		return -1;
-	return crun_create(&p, &report->pid, &report->fd, err);
+	share_hold(request->oci->root->path);
+	if (crun_create(&p, &report->pid, &report->fd, err) == 0)
+		return 0;
+	(void)share_release(request->oci->root->path, &ignored);
+	return -1;
 }
 
 /* The process of a job exists: note its pid and terminal. */
@@ -447,7 +456,7 @@ void create_container(uint32_t stream, const ProtobufCMessage *message)
 		return;
 	}
 	args.pid_ns = request->sandbox_pidns ? shared_pid_ns() : NULL;
-	c = container_add(request->container_id, init);
+	c = container_add(request->container_id, request->oci->root->path, init);
 	spec.owner = c;
 	c->job = job_start(&spec, &err);
 	close_all(stdio);
@@ -611,12 +620,12 @@ void stats_container(uint32_t stream, const ProtobufCMessage *message)
  */
 static int remove_work(const void *arg, struct job_report *report, struct error *err)
 {
-	const char *id = arg;
+	const struct container *c = arg;
 
 	(void)report;
-	(void)cgroup_write(id, "cgroup.kill", "1");
-	cgroup_wait_empty(id);
-	if (crun_delete(id, err) < 0)
+	(void)cgroup_write(c->id, "cgroup.kill", "1");
+	cgroup_wait_empty(c->id);
+	if (crun_delete(c->id, err) < 0 || share_release(c->root, err) < 0)
 		return -1;
 	sync();
 	(void)file_write("/proc/sys/vm/drop_caches", "3");
@@ -646,7 +655,7 @@ void remove_container(uint32_t stream, const ProtobufCMessage *message)
 	unsigned int timeout_s = request->timeout ? request->timeout : JOB_TIMEOUT_S;
 
 	if (c)
-		container_job(c, remove_work, c->id, timeout_s, remove_done, stream);
+		container_job(c, remove_work, c, timeout_s, remove_done, stream);
 }
 
 /* -- exec */

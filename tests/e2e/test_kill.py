@@ -171,3 +171,44 @@ def one_sandbox_does_not_take_another_along(ctx):
     check_equal(c.tasks()[b], (other, "RUNNING"))
     c.remove(a)
     c.remove(b)
+
+
+def serves_files(sandbox):
+    """virtiofsd's child, which is in namespaces of its own."""
+    parent = sandbox.roles()["virtiofsd"]
+    children = []
+
+    def there():
+        with open(f"/proc/{parent}/task/{parent}/children") as f:
+            children[:] = f.read().split()
+        return children
+
+    proc.wait_until(there, 5, "virtiofsd serves files")
+    return children[0]
+
+
+@test(vm=True)
+def a_container_that_waits_for_a_page(ctx):
+    """The read that it waits for is still on its way when the container is gone.
+
+    A kernel of the guest that takes the container's file system away at that moment stops with a
+    BUG, and the exit is never told.
+    """
+    c, cid = ctx.containerd, ctx.new_id()
+    client = begin(ctx, cid)
+    sandbox, _ = watch_for("qemu", client)
+    check(sandbox, "QEMU was not seen")
+    slow = subprocess.Popen(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=preadv",
+                             "-e", "inject=preadv:delay_enter=3000000", "-p", serves_files(sandbox)])
+    try:
+        _, err = client.communicate(timeout=60 * proc.patience)
+        check_equal(client.returncode, 0, err)
+        time.sleep(0.5 * proc.patience)
+        check_equal(c.task_kill(cid).code, 0, "task kill")
+        c.wait_stopped(cid, 10)
+        check("qemu" in sandbox.roles(), "the guest did not survive")
+    finally:
+        slow.terminate()
+        slow.wait(10)
+    check_equal(c.task_rm_status(cid), 137)
+    c.ctr("container", "rm", cid)
