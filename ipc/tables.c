@@ -38,6 +38,8 @@ static const struct ipc_message frontend_vmmd_rows[] = {
 	{ VMMD_CONT, "cont", REQ(vmmd_cont) },
 	{ VMMD_STOP, "stop", REQ(vmmd_stop) },
 	{ VMMD_EVENT, "vm_event", EVENT(vm_event) },
+	{ VMMD_PAUSE, "pause", REQ(vmmd_pause) },
+	{ VMMD_RESUME, "resume", REQ(vmmd_resume) },
 };
 TABLE(frontend_vmmd, "frontend-vmmd");
 

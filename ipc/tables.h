@@ -19,7 +19,14 @@ enum mountd_agentd_msg {
 	MOUNTD_AGENTD_STDERR,
 };
 enum mountd_vmmd_msg { MOUNTD_VMMD_SHARE = 1 };
-enum vmmd_msg { VMMD_LAUNCH = 1, VMMD_CONT, VMMD_STOP, VMMD_EVENT };
+enum vmmd_msg {
+	VMMD_LAUNCH = 1,
+	VMMD_CONT,
+	VMMD_STOP,
+	VMMD_EVENT,
+	VMMD_PAUSE,
+	VMMD_RESUME,
+};
 enum vmmd_agentd_msg { VMMD_AGENTD_STREAM = 1, VMMD_AGENTD_CONSOLE };
 enum agentd_msg {
 	AGENTD_CONNECT = 1,

@@ -6,10 +6,6 @@
 #include "ipc/vmmd.pb-c.h"
 #include "vmmd/vmmd.h"
 
-#define CONT_TIMEOUT_MS 5000
-#define QUIT_TIMEOUT_MS 1000
-#define KILL_TIMEOUT_MS 1000
-
 static int handle_launch(struct helper *h, const ProtobufCMessage *request,
 	const ProtobufCMessage **reply, struct fdlist *reply_fds, struct error *err)
 {
@@ -30,41 +26,40 @@ static int handle_launch(struct helper *h, const ProtobufCMessage *request,
 static int handle_cont(struct helper *h, const ProtobufCMessage *request,
 	const ProtobufCMessage **reply, struct fdlist *reply_fds, struct error *err)
 {
-	int r = vm_command(h->ctx, "cont", CONT_TIMEOUT_MS, err);
+	int r = vm_cont(h->ctx, err);
 
 	(void)request, (void)reply, (void)reply_fds;
 	vm_sources(h->ctx);
 	return r < 0 ? error_wrap(err, "cont") : 0;
 }
 
-/* QEMU is asked, then the supervisor. */
-static int stop(struct vm *vm, struct error *err)
+static int handle_pause(struct helper *h, const ProtobufCMessage *request,
+	const ProtobufCMessage **reply, struct fdlist *reply_fds, struct error *err)
 {
-	struct error ignored = ERROR_INIT;
-	int r = 1;
+	int r = vm_pause(h->ctx, err);
 
-	vm->stopping = true;
-	if (vm->qmp.fd < 0)
-		return 0;
-	if (qmp_send(&vm->qmp, "quit", &ignored) == 0)
-		r = vm_wait(vm, vm_is_gone, QUIT_TIMEOUT_MS, err);
-	if (r != 0 && vm_is_gone(vm))
-		return r < 0 ? r : 0;
-	log_warn("QEMU does not quit%s%s, it is killed", *ignored.msg ? ": " : "", ignored.msg);
-	vm_kill(vm);
-	r = vm_wait(vm, vm_is_gone, KILL_TIMEOUT_MS, err);
-	if (r == 0)
-		return error_set(err, ETIMEDOUT, "QEMU has not ended %d ms after its kill",
-			KILL_TIMEOUT_MS);
-	return r < 0 ? r : 0;
+	(void)request, (void)reply, (void)reply_fds;
+	vm_sources(h->ctx);
+	return r < 0 ? error_wrap(err, "pause") : 0;
+}
+
+static int handle_resume(struct helper *h, const ProtobufCMessage *request,
+	const ProtobufCMessage **reply, struct fdlist *reply_fds, struct error *err)
+{
+	int r = vm_cont(h->ctx, err);
+
+	(void)request, (void)reply, (void)reply_fds;
+	vm_sources(h->ctx);
+	return r < 0 ? error_wrap(err, "resume") : 0;
 }
 
 static int handle_stop(struct helper *h, const ProtobufCMessage *request,
 	const ProtobufCMessage **reply, struct fdlist *reply_fds, struct error *err)
 {
-	int r = stop(h->ctx, err);
+	const Ipc__VmmdStop *msg = (const Ipc__VmmdStop *)request;
+	int r = vm_stop(h->ctx, msg->ask_guest, err);
 
-	(void)request, (void)reply, (void)reply_fds;
+	(void)reply, (void)reply_fds;
 	vm_sources(h->ctx);
 	return r < 0 ? error_wrap(err, "stop") : 0;
 }
@@ -72,7 +67,10 @@ static int handle_stop(struct helper *h, const ProtobufCMessage *request,
 static const struct helper_request requests[] = {
 	{ VMMD_LAUNCH, handle_launch, .states = VMMD_NEW, .then = VMMD_LAUNCHED },
 	{ VMMD_CONT, handle_cont, .states = VMMD_LAUNCHED, .then = VMMD_RUNNING },
-	{ VMMD_STOP, handle_stop, .states = VMMD_NEW | VMMD_LAUNCHED | VMMD_RUNNING | VMMD_OVER,
+	{ VMMD_PAUSE, handle_pause, .states = VMMD_RUNNING, .then = VMMD_PAUSED },
+	{ VMMD_RESUME, handle_resume, .states = VMMD_PAUSED, .then = VMMD_RUNNING },
+	{ VMMD_STOP, handle_stop,
+		.states = VMMD_NEW | VMMD_LAUNCHED | VMMD_RUNNING | VMMD_PAUSED | VMMD_OVER,
 		.then = VMMD_OVER },
 };
 

@@ -12,7 +12,6 @@
 #include "vmmd/vmmd.h"
 
 #define GREETING_TIMEOUT_MS 10000
-#define COMMAND_TIMEOUT_MS  5000
 
 #define AGENT_PORT          "agent.channel.0"
 
@@ -101,7 +100,7 @@ static int greet(struct vm *vm, struct error *err)
 		vm_describe_end(vm, " before QMP answered", end, sizeof(end));
 		return error_set(err, EPIPE, "QEMU %s", end);
 	}
-	return vm_command(vm, "qmp_capabilities", COMMAND_TIMEOUT_MS, err);
+	return vm_command(vm, "qmp_capabilities", err);
 }
 
 static int send_to_agentd(enum vmmd_agentd_msg type, int fd, struct error *err)

@@ -63,16 +63,106 @@ static bool by_guest(struct json_object *data)
 		json_object_get_boolean(guest);
 }
 
+/*
+ * What ends the VM is told once, in one sentence. What QEMU does to the guest
+ * unasked is noted in vm->unasked, and it is lost when it has been heard out.
+ */
+static void on_panicked(struct vm *vm, struct json_object *data)
+{
+	(void)data;
+	vm->ending = true;
+	tell(vm, IPC__VM_EVENT__KIND__GUEST_PANICKED, 0, "the guest's kernel panicked");
+}
+
+static void on_shutdown(struct vm *vm, struct json_object *data)
+{
+	vm->ending = true;
+	if (!vm->stopping)
+		tell(vm, IPC__VM_EVENT__KIND__GUEST_SHUTDOWN, 0,
+			by_guest(data) ? "the guest shut down" : "QEMU shut down");
+}
+
+static void on_reset(struct vm *vm, struct json_object *data)
+{
+	if (vm->ending)
+		return;
+	if (!by_guest(data)) {
+		vm->unasked = "it reset the VM unasked";
+		return;
+	}
+	vm->ending = true;
+	tell(vm, IPC__VM_EVENT__KIND__GUEST_SHUTDOWN, 0, "the guest reset itself");
+}
+
+static void on_stop(struct vm *vm, struct json_object *data)
+{
+	(void)data;
+	if (vm->cpus == VM_CPUS_RUN && !vm->ending)
+		vm->unasked = "it stopped the guest's CPUs unasked";
+}
+
+static void on_resume(struct vm *vm, struct json_object *data)
+{
+	(void)data;
+	if (vm->cpus == VM_CPUS_STAND && !vm->ending)
+		vm->unasked = "it let the guest's CPUs run unasked";
+}
+
+static const char *text_member(struct json_object *data, const char *key)
+{
+	struct json_object *text;
+
+	if (!data || !json_object_object_get_ex(data, key, &text) ||
+		!json_object_is_type(text, json_type_string))
+		return "";
+	return json_object_get_string(text);
+}
+
+/* A device that nobody waits for: the guest may let go of one whenever it likes. */
+static void on_deleted(struct vm *vm, struct json_object *data)
+{
+	if (vm->leaving && strcmp(text_member(data, "device"), vm->leaving) == 0)
+		vm->left = VM_DEVICE_GONE;
+}
+
+static void on_unplug_refused(struct vm *vm, struct json_object *data)
+{
+	if (vm->leaving && strcmp(text_member(data, "device"), vm->leaving) == 0 &&
+		vm->left == VM_DEVICE_THERE)
+		vm->left = VM_DEVICE_KEPT;
+}
+
+static void on_size_change(struct vm *vm, struct json_object *data)
+{
+	struct json_object *size;
+
+	if (data && strcmp(text_member(data, "id"), VIRTIO_MEM_ID) == 0 &&
+		json_object_object_get_ex(data, "size", &size) &&
+		json_object_is_type(size, json_type_int))
+		vm->virtio_mem_size = json_object_get_uint64(size);
+}
+
+/* Any other is ignored, within the bound that qmp.h sets. */
+static const struct {
+	const char *name;
+	void (*act)(struct vm *vm, struct json_object *data);
+} events[] = {
+	{ "SHUTDOWN", on_shutdown },
+	{ "RESET", on_reset },
+	{ "GUEST_PANICKED", on_panicked },
+	{ "STOP", on_stop },
+	{ "RESUME", on_resume },
+	{ "DEVICE_DELETED", on_deleted },
+	{ "DEVICE_UNPLUG_GUEST_ERROR", on_unplug_refused },
+	{ "MEM_UNPLUG_ERROR", on_unplug_refused },
+	{ "MEMORY_DEVICE_SIZE_CHANGE", on_size_change },
+};
+
 static void on_event(void *ctx, const char *event, struct json_object *data)
 {
-	struct vm *vm = ctx;
-
-	if (strcmp(event, "GUEST_PANICKED") == 0)
-		tell(vm, IPC__VM_EVENT__KIND__GUEST_PANICKED, 0, "the guest's kernel panicked");
-	else if (strcmp(event, "SHUTDOWN") == 0 && by_guest(data))
-		tell(vm, IPC__VM_EVENT__KIND__GUEST_SHUTDOWN, 0, "the guest shut down");
-	else if (strcmp(event, "RESET") == 0 && by_guest(data))
-		tell(vm, IPC__VM_EVENT__KIND__GUEST_SHUTDOWN, 0, "the guest reset itself");
+	for (size_t i = 0; i < ARRAY_SIZE(events); i++)
+		if (strcmp(event, events[i].name) == 0)
+			events[i].act(ctx, data);
 }
 
 /* QEMU has closed QMP: it is ending. One that stays is killed. */
@@ -98,6 +188,8 @@ static int ready_qmp(struct vm *vm, struct error *err)
 		return on_qmp_end(vm, err);
 	if (r < 0 && r != -EAGAIN)
 		qmp_lost(vm, failure.msg);
+	else if (vm->unasked)
+		qmp_lost(vm, vm->unasked);
 	return 0;
 }
 
@@ -231,30 +323,185 @@ static int ended(const struct vm *vm, struct error *err)
 	return error_set(err, EPIPE, "QEMU %s", end);
 }
 
-int vm_command(struct vm *vm, const char *command, int timeout_ms, struct error *err)
+/* Its answer was no answer: nothing more is believed. */
+int vm_lost(struct vm *vm, struct error *err, const char *why)
+{
+	if (!vm_is_gone(vm))
+		qmp_lost(vm, why);
+	return error_set(err, EPROTO, "QEMU is lost (%s)", why);
+}
+
+static int send_command(struct vm *vm, const struct vm_call *call, struct error *err)
+{
+	int r = qmp_send(&vm->qmp, call->command, call->arguments, call->fd, err);
+
+	if (r == -EPROTO)
+		qmp_lost(vm, "it does not read what it is sent");
+	if (r != -EPIPE)
+		return r;
+	r = on_qmp_end(vm, err);
+	return r < 0 ? r : ended(vm, err);
+}
+
+static int call(struct vm *vm, const struct vm_call *c, struct json_object **ret, struct error *err)
 {
 	int r;
 
 	if (vm_is_gone(vm))
 		return ended(vm, err);
-	r = qmp_send(&vm->qmp, command, err);
-	if (r == -EPIPE) {
-		r = on_qmp_end(vm, err);
-		return r < 0 ? r : ended(vm, err);
-	}
+	r = send_command(vm, c, err);
 	if (r == 0)
-		r = vm_wait(vm, answered, timeout_ms, err);
+		r = vm_wait(vm, answered, c->timeout_ms ? c->timeout_ms : VM_CALL_TIMEOUT_MS, err);
 	if (r < 0)
 		return r;
 	if (r == 0) {
 		qmp_lost(vm, "it does not answer");
-		return error_set(err, ETIMEDOUT, "QEMU does not answer '%s'", command);
+		return error_set(err, ETIMEDOUT, "QEMU does not answer '%s'", c->command);
 	}
-	if (vm->qmp.waiting != 0)
+	if (vm->qmp.waiting != 0 || vm_is_gone(vm))
 		return ended(vm, err);
 	if (vm->qmp.failure.code)
-		return error_set(err, EIO, "QEMU refuses '%s': %s", command, vm->qmp.failure.msg);
+		return error_set(err, vm->qmp.failure.code, "QEMU refuses '%s': %s", c->command,
+			vm->qmp.failure.msg);
+	if (ret)
+		*ret = steal(vm->qmp.result);
 	return 0;
+}
+
+int vm_call_consume(struct vm *vm, const struct vm_call *c, struct json_object **ret,
+	struct error *err)
+{
+	int r = call(vm, c, ret, err);
+
+	json_object_put(c->arguments);
+	return r;
+}
+
+int vm_command(struct vm *vm, const char *command, struct error *err)
+{
+	return vm_call_consume(vm, &(struct vm_call){ .command = command, .fd = -1 }, NULL, err);
+}
+
+/* The word is set before, so that the event is expected, and taken back if it was refused. */
+static int set_cpus(struct vm *vm, const char *command, enum vm_cpus then, struct error *err)
+{
+	enum vm_cpus before = vm->cpus;
+	int r;
+
+	vm->cpus = VM_CPUS_CHANGE;
+	r = vm_command(vm, command, err);
+	vm->cpus = r < 0 ? before : then;
+	return r;
+}
+
+int vm_cont(struct vm *vm, struct error *err)
+{
+	return set_cpus(vm, "cont", VM_CPUS_RUN, err);
+}
+
+int vm_pause(struct vm *vm, struct error *err)
+{
+	return set_cpus(vm, "stop", VM_CPUS_STAND, err);
+}
+
+static bool has_left(const struct vm *vm)
+{
+	return vm->left != VM_DEVICE_THERE || vm_is_gone(vm);
+}
+
+int vm_device_del(struct vm *vm, const char *id, struct error *err)
+{
+	struct json_object *arguments = json_object_new_object();
+	const struct vm_call c = { .command = "device_del", .arguments = arguments, .fd = -1 };
+	int r;
+
+	if (!arguments || json_object_object_add(arguments, "id", json_object_new_string(id)) < 0) {
+		json_object_put(arguments);
+		return error_errno(err, ENOMEM, "device_del");
+	}
+	vm->leaving = id;
+	vm->left = VM_DEVICE_THERE;
+	r = vm_call_consume(vm, &c, NULL, err);
+	if (r == 0)
+		r = vm_wait(vm, has_left, VM_UNPLUG_TIMEOUT_MS, err);
+	vm->leaving = NULL;
+	if (r == -ENODEV) /* the guest has let go of it before, unasked or after our patience */
+		return 0;
+	if (r < 0)
+		return r;
+	if (vm->left == VM_DEVICE_GONE)
+		return 0;
+	if (vm_is_gone(vm))
+		return ended(vm, err);
+	if (vm->left == VM_DEVICE_KEPT)
+		return error_set(err, EBUSY, "the guest refuses to let go of '%s'", id);
+	return error_set(err, ETIMEDOUT, "the guest has not let go of '%s' within %d s", id,
+		VM_UNPLUG_TIMEOUT_MS / 1000);
+}
+
+static bool has_size(const struct vm *vm)
+{
+	return vm->virtio_mem_size == vm->virtio_mem_wanted || vm_is_gone(vm);
+}
+
+int vm_wait_virtio_mem(struct vm *vm, uint64_t size, struct error *err)
+{
+	int r;
+
+	vm->virtio_mem_wanted = size;
+	r = vm_wait(vm, has_size, VM_UNPLUG_TIMEOUT_MS, err);
+	if (r < 0)
+		return r;
+	if (vm->virtio_mem_size == size)
+		return 0;
+	if (vm_is_gone(vm))
+		return ended(vm, err);
+	return error_set(err, ETIMEDOUT, "the guest has %llu MiB of virtio-mem after %d s",
+		(unsigned long long)vm->virtio_mem_size >> 20, VM_UNPLUG_TIMEOUT_MS / 1000);
+}
+
+/* ---- the end ---- */
+
+/* Each rung has its time, together less than the 2.5 s of Shutdown: QEMU does what it is told, or is killed. */
+static const struct {
+	const char *command;
+	int budget_ms;
+	bool asks_guest;
+} ladder[] = {
+	{ "system_powerdown", 800, true },
+	{ "quit", 800, false },
+	{ NULL, 800, false }, /* the supervisor's SIGKILL */
+};
+
+/* 1: QEMU has gone; 0: it has not in the time of the rung; -errno: the supervisor is gone */
+static int rung(struct vm *vm, const char *command, int budget_ms, struct error *err)
+{
+	struct error ignored = ERROR_INIT;
+
+	if (!command)
+		vm_kill(vm);
+	/* Its answer is not awaited: that it goes is the answer. */
+	else if (qmp_send(&vm->qmp, command, NULL, -1, &ignored) < 0)
+		return vm_is_gone(vm);
+	return vm_wait(vm, vm_is_gone, budget_ms, err);
+}
+
+int vm_stop(struct vm *vm, bool ask_guest, struct error *err)
+{
+	int r = vm_is_gone(vm);
+
+	vm->stopping = vm->ending = true;
+	for (size_t i = 0; i < ARRAY_SIZE(ladder) && r == 0; i++) {
+		if (ladder[i].asks_guest && !ask_guest)
+			continue;
+		if (!ladder[i].command)
+			log_warn("QEMU does not quit, it is killed");
+		r = rung(vm, ladder[i].command, ladder[i].budget_ms, err);
+	}
+	if (r == 0)
+		return error_set(err, ETIMEDOUT, "QEMU has not ended %d ms after its kill",
+			ladder[ARRAY_SIZE(ladder) - 1].budget_ms);
+	return r < 0 ? r : 0;
 }
 
 void vm_describe_end(const struct vm *vm, const char *when, char *ret, size_t size)

@@ -21,6 +21,14 @@ struct vmmd_options {
 	const char *name;   /* of the VM, as ps shows it */
 };
 
+struct json_object;
+
+/* What we have told QEMU about the guest's CPUs; between command and answer both are right. */
+enum vm_cpus { VM_CPUS_STAND, VM_CPUS_RUN, VM_CPUS_CHANGE };
+
+/* What has become of the device that vm_device_del() waits for. */
+enum vm_left { VM_DEVICE_THERE, VM_DEVICE_GONE, VM_DEVICE_KEPT };
+
 struct vm {
 	const struct vmmd_options *options;
 	struct helper *helper;
@@ -29,6 +37,12 @@ struct vm {
 	struct lines lines;
 	bool launched; /* LAUNCH has succeeded: from here on the frontend gets events */
 	bool stopping; /* quit is sent: the end of QMP is what we want */
+	bool ending;   /* or the guest has shut down: the CPUs may stop on their own */
+	enum vm_cpus cpus;
+	const char *unasked; /* what QEMU did to the guest unasked: it is lost */
+	const char *leaving; /* the id of the device that is awaited to go; NULL: none */
+	enum vm_left left;
+	uint64_t virtio_mem_size, virtio_mem_wanted; /* bytes: what the guest has taken, is to take */
 	bool exited;
 	int status;     /* once exited: as a shell says it */
 	unsigned told;  /* events sent, a mask: each at most once */
@@ -53,8 +67,46 @@ int vm_wait(struct vm *vm, vm_condition until, int timeout_ms, struct error *err
 bool vm_is_gone(const struct vm *vm);   /* QMP has ended */
 bool vm_is_exited(const struct vm *vm); /* the process has ended */
 
-/* Sends a command and waits for its answer. A QEMU that ends or breaks QMP meanwhile: -EPIPE. */
-int vm_command(struct vm *vm, const char *command, int timeout_ms, struct error *err);
+#define VM_CALL_TIMEOUT_MS   5000
+#define VM_UNPLUG_TIMEOUT_MS 10000 /* Kata's, for DEVICE_DELETED; a guest acknowledges in one second */
+#define VIRTIO_MEM_ID	     "virtiomem0"
+
+struct vm_call {
+	const char *command;
+	struct json_object *arguments; /* NULL: none */
+	int fd;			       /* goes with it, borrowed; -1: none */
+	int timeout_ms;		       /* 0: VM_CALL_TIMEOUT_MS */
+};
+
+/*
+ * Sends a command and waits for its answer, whose value is the caller's in *ret
+ * (NULL: unwanted). Takes the arguments, also on failure. -EPIPE: QEMU has ended
+ * or broken QMP meanwhile; -ETIMEDOUT: it did not answer, and is lost; -ENODEV: no
+ * such device; -EIO with QEMU's sentence: refused.
+ */
+int vm_call_consume(struct vm *vm, const struct vm_call *call, struct json_object **ret,
+	struct error *err);
+
+/* One without arguments. */
+int vm_command(struct vm *vm, const char *command, struct error *err);
+
+/* An answer that makes no sense: QEMU is lost. -EPROTO. */
+int vm_lost(struct vm *vm, struct error *err, const char *why);
+
+int vm_cont(struct vm *vm, struct error *err);
+int vm_pause(struct vm *vm, struct error *err);
+
+/*
+ * Takes a device from the guest and waits until it has let go of it. A device that is
+ * not there: 0. -ETIMEDOUT, -EBUSY: the guest keeps it, and may let go later.
+ */
+int vm_device_del(struct vm *vm, const char *id, struct error *err);
+
+/* Until the guest has taken, or given back, so many bytes. -ETIMEDOUT: it did not. */
+int vm_wait_virtio_mem(struct vm *vm, uint64_t size, struct error *err);
+
+/* Ends QEMU: the guest's power button if it is to be asked, quit, SIGKILL, each for a fixed time. */
+int vm_stop(struct vm *vm, bool ask_guest, struct error *err);
 
 /* Has the supervisor kill everything in the cgroup `vm`. */
 void vm_kill(struct vm *vm);
@@ -80,6 +132,12 @@ int slot_run(const struct qemu_cmdline *cmdline, int stderr_fd, struct error *er
 
 /* ---- handlers.c ---- */
 
-enum vmmd_state { VMMD_NEW = 1, VMMD_LAUNCHED = 2, VMMD_RUNNING = 4, VMMD_OVER = 8 };
+enum vmmd_state {
+	VMMD_NEW = 1,
+	VMMD_LAUNCHED = 2,
+	VMMD_RUNNING = 4,
+	VMMD_PAUSED = 8,
+	VMMD_OVER = 16,
+};
 
 int vmmd_serve(const struct vmmd_options *options, struct error *err);

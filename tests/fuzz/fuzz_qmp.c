@@ -104,7 +104,7 @@ static int step(struct run *run)
 		SIM_CHECK(run->lines.len < LINE_SIZE);
 		return 0;
 	case 2:
-		SIM_CHECK((qmp_send(&run->qmp, "cont", &err) < 0) == !!err.code);
+		SIM_CHECK((qmp_send(&run->qmp, "cont", NULL, -1, &err) < 0) == !!err.code);
 		SIM_CHECK(run->qmp.waiting);
 		return 0;
 	case 3:

@@ -70,10 +70,10 @@ TEST (greeting_events_answers) {
 	put(&s, GREETING);
 	CHECK_INT(drain(&s, &err), -EAGAIN);
 	CHECK(s.qmp.greeted);
-	CHECK_INT(qmp_send(&s.qmp, "cont", &err), 0);
+	CHECK_INT(qmp_send(&s.qmp, "cont", NULL, -1, &err), 0);
 	CHECK(read(s.qemu, line, sizeof(line) - 1) > 0);
 	CHECK_STR(line, "{\"execute\":\"cont\",\"id\":1}\n");
-	CHECK(qmp_send(&s.qmp, "stop", &err) == -EBUSY);
+	CHECK(qmp_send(&s.qmp, "stop", NULL, -1, &err) == -EBUSY);
 	put(&s,
 		"{\"event\": \"RESUME\", \"timestamp\": {}}\r\n{\"return\": {}, \"id\": 1}\r\n"
 		"{\"event\": \"SHUTDOWN\", \"data\": {\"guest\": true}}\r\n");
@@ -193,7 +193,7 @@ static void expect_answer_lost(const char *answer)
 	start(&s);
 	put(&s, GREETING);
 	CHECK_INT(drain(&s, &err), -EAGAIN);
-	CHECK_INT(qmp_send(&s.qmp, "cont", &err), 0);
+	CHECK_INT(qmp_send(&s.qmp, "cont", NULL, -1, &err), 0);
 	put(&s, answer);
 	CHECK_INT(drain(&s, &err), -EPROTO);
 	end(&s);
@@ -214,7 +214,7 @@ TEST (error_answer) {
 	start(&s);
 	put(&s, GREETING);
 	CHECK_INT(drain(&s, NULL), -EAGAIN);
-	CHECK_INT(qmp_send(&s.qmp, "cont", NULL), 0);
+	CHECK_INT(qmp_send(&s.qmp, "cont", NULL, -1, NULL), 0);
 	put(&s, "{\"error\": {\"class\": \"GenericError\", \"desc\": \"no\\n\"}, \"id\": 1}\n");
 	CHECK_INT(drain(&s, NULL), -EAGAIN);
 	CHECK_INT(s.qmp.waiting, 0);
@@ -227,7 +227,7 @@ TEST (command_to_a_closed_qemu) {
 	struct error err = ERROR_INIT;
 	struct qmp qmp = QMP_INIT;
 
-	CHECK_INT(qmp_send(&qmp, "cont", &err), -EPIPE);
+	CHECK_INT(qmp_send(&qmp, "cont", NULL, -1, &err), -EPIPE);
 	qmp_done(&qmp);
 }
 
