@@ -40,6 +40,10 @@ static const struct ipc_message frontend_vmmd_rows[] = {
 	{ VMMD_EVENT, "vm_event", EVENT(vm_event) },
 	{ VMMD_PAUSE, "pause", REQ(vmmd_pause) },
 	{ VMMD_RESUME, "resume", REQ(vmmd_resume) },
+	{ VMMD_ADD_BLOCK, "add_block", REQ(vmmd_add_block) },
+	{ VMMD_ADD_MEMORY, "add_memory", REQ(vmmd_add_memory) },
+	{ VMMD_ADD_CPU, "add_cpu", REQ(vmmd_add_cpu) },
+	{ VMMD_REMOVE, "remove", REQ(vmmd_remove) },
 };
 TABLE(frontend_vmmd, "frontend-vmmd");
 
@@ -83,6 +87,7 @@ TABLE(mountd_agentd, "mountd-agentd");
 
 static const struct ipc_message mountd_vmmd_rows[] = {
 	{ MOUNTD_VMMD_SHARE, "share", EVENT(share), FDS(1, FD_UNIX_STREAM) },
+	{ MOUNTD_VMMD_BLOCK, "block", EVENT(block), FDS(1, FD_ANY) }, /* hotplug_block.c looks */
 };
 TABLE(mountd_vmmd, "mountd-vmmd");
 

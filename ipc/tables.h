@@ -18,7 +18,7 @@ enum mountd_agentd_msg {
 	MOUNTD_AGENTD_STDOUT,
 	MOUNTD_AGENTD_STDERR,
 };
-enum mountd_vmmd_msg { MOUNTD_VMMD_SHARE = 1 };
+enum mountd_vmmd_msg { MOUNTD_VMMD_SHARE = 1, MOUNTD_VMMD_BLOCK };
 enum vmmd_msg {
 	VMMD_LAUNCH = 1,
 	VMMD_CONT,
@@ -26,6 +26,10 @@ enum vmmd_msg {
 	VMMD_EVENT,
 	VMMD_PAUSE,
 	VMMD_RESUME,
+	VMMD_ADD_BLOCK,
+	VMMD_ADD_MEMORY,
+	VMMD_ADD_CPU,
+	VMMD_REMOVE,
 };
 enum vmmd_agentd_msg { VMMD_AGENTD_STREAM = 1, VMMD_AGENTD_CONSOLE };
 enum agentd_msg {

@@ -13,6 +13,8 @@
 
 #define GREETING_TIMEOUT_MS 10000
 
+#define MEMORY_SLOTS        8 /* pc-dimms */
+
 #define AGENT_PORT          "agent.channel.0"
 
 /* The near ends of what QEMU is connected by. */
@@ -40,29 +42,48 @@ static int stream(int *ret_ours, int *ret_qemu, bool nonblocking, struct error *
 	return 0;
 }
 
-/* mountd has sent the connection before the frontend was told to ask us. */
-static int take_share(int *ret_fd, struct error *err)
+/* mountd has sent it before the frontend was told to ask us. */
+static int take_from_mountd(enum mountd_vmmd_msg type, const char *what, uint32_t *ret_index,
+	int *ret_fd, struct error *err)
 {
 	CLEANUP(ipc_packet_done) struct ipc_packet packet = { .fds = FDLIST_INIT };
 	ProtobufCMessage *msg;
 	int r = channel_recv(VMMD_FD_MOUNTD, &ipc_mountd_vmmd, MSG_DONTWAIT, &packet, err);
 
 	if (r == -EAGAIN || r == 0)
-		return error_set(err, EPROTO, "mountd has sent no connection to virtiofsd");
+		return error_set(err, EPROTO, "mountd has sent no %s", what);
 	if (r < 0)
 		return r;
 	msg = ipc_decode(&packet, err);
 	if (!msg)
 		return -EPROTO;
+	if (packet.hdr.type != type) {
+		ipc_free(msg);
+		return error_set(err, EPROTO, "mountd has sent '%s', not a %s", packet.row->name,
+			what);
+	}
+	if (ret_index)
+		*ret_index = ((const Ipc__Block *)msg)->index;
 	ipc_free(msg);
 	*ret_fd = fdlist_steal(&packet.fds, 0);
 	return 0;
 }
 
+int vm_take_block_fd(uint32_t index, int *ret_fd, struct error *err)
+{
+	uint32_t got = 0;
+	int r = take_from_mountd(MOUNTD_VMMD_BLOCK, "block device", &got, ret_fd, err);
+
+	if (r < 0 || got == index)
+		return r;
+	fd_close(ret_fd);
+	return error_set(err, EPROTO, "mountd has sent disk %u, not %u", got, index);
+}
+
 static int add_share(struct qemu_cmdline *c, struct error *err)
 {
 	int fd = -1;
-	int r = take_share(&fd, err);
+	int r = take_from_mountd(MOUNTD_VMMD_SHARE, "connection to virtiofsd", NULL, &fd, err);
 
 	return r < 0 ? r : qemu_cmdline_add_share_consume(c, SHARE_TAG, fd, err);
 }
@@ -127,6 +148,8 @@ static int build(struct vm *vm, const struct qemu_config *config, const Ipc__Vmm
 {
 	int r = qemu_cmdline_init(c, config, err);
 
+	if (r == 0)
+		r = qemu_cmdline_add_root_ports(c, request->ports, err);
 	if (r == 0 && request->share)
 		r = add_share(c, err);
 	if (r == 0)
@@ -149,6 +172,8 @@ static int launch(struct vm *vm, const struct qemu_config *config, const Ipc__Vm
 	if (r == 0)
 		r = greet(vm, err);
 	if (r == 0)
+		r = hotplug_check_fdsets(vm, NULL, 0, err);
+	if (r == 0)
 		r = send_to_agentd(VMMD_AGENTD_STREAM, ends->agent, err);
 	if (r == 0)
 		r = send_to_agentd(VMMD_AGENTD_CONSOLE, ends->console, err);
@@ -164,6 +189,9 @@ int vm_launch(struct vm *vm, const Ipc__VmmdLaunch *request, struct error *err)
 		.accel = vm->options->accel,
 		.vcpus = request->vcpus,
 		.memory_mib = request->memory_mib,
+		.max_vcpus = request->max_vcpus,
+		.memory_slots = request->max_memory_mib ? MEMORY_SLOTS : 0,
+		.memory_max_mib = request->max_memory_mib,
 		.kernel = "/kernel",
 		.initrd = "/initrd",
 		.append = vm->options->append,
@@ -178,5 +206,6 @@ int vm_launch(struct vm *vm, const Ipc__VmmdLaunch *request, struct error *err)
 		vm_kill(vm);
 		vm_done(vm);
 	}
+	vm->hotplug.n_ports = r < 0 ? 0 : request->ports;
 	return r;
 }

@@ -9,6 +9,7 @@
 
 #include "common/clock.h"
 #include "common/fd.h"
+#include "vmmd/json.h"
 
 #define READ_SIZE 4096
 
@@ -20,11 +21,6 @@ void qmp_done(struct qmp *qmp)
 	qmp->len = qmp->size = 0;
 }
 
-static void cleanup_json(struct json_object **json)
-{
-	json_object_put(*json);
-}
-
 static void cleanup_tokener(struct json_tokener **tokener)
 {
 	if (*tokener)
@@ -32,15 +28,6 @@ static void cleanup_tokener(struct json_tokener **tokener)
 }
 
 /* ---- messages ---- */
-
-static struct json_object *member(struct json_object *o, const char *key, enum json_type type)
-{
-	struct json_object *value;
-
-	if (!json_object_object_get_ex(o, key, &value) || !json_object_is_type(value, type))
-		return NULL;
-	return value;
-}
 
 /* Whether one more event may come now. */
 static bool may_come(struct qmp *qmp)
@@ -61,7 +48,7 @@ static bool may_come(struct qmp *qmp)
 
 static int on_event(struct qmp *qmp, struct json_object *msg, struct error *err)
 {
-	struct json_object *name = member(msg, "event", json_type_string);
+	struct json_object *name = json_member(msg, "event", json_type_string);
 
 	if (!name)
 		return error_set(err, EPROTO, "an event without a name");
@@ -70,7 +57,7 @@ static int on_event(struct qmp *qmp, struct json_object *msg, struct error *err)
 			QMP_EVENTS_BURST, QMP_EVENTS_RATE);
 	if (qmp->event)
 		qmp->event(qmp->ctx, json_object_get_string(name),
-			member(msg, "data", json_type_object));
+			json_member(msg, "data", json_type_object));
 	return 0;
 }
 
@@ -91,9 +78,9 @@ static void keep_failure(struct error *failure, const char *text, struct json_ob
  */
 static int on_answer(struct qmp *qmp, struct json_object *msg, bool failed, struct error *err)
 {
-	struct json_object *id = member(msg, "id", json_type_int);
-	struct json_object *error = member(msg, "error", json_type_object);
-	struct json_object *desc = error ? member(error, "desc", json_type_string) : NULL;
+	struct json_object *id = json_member(msg, "id", json_type_int);
+	struct json_object *error = json_member(msg, "error", json_type_object);
+	struct json_object *desc = error ? json_member(error, "desc", json_type_string) : NULL;
 
 	if (!id || qmp->waiting == 0 || json_object_get_uint64(id) != qmp->waiting)
 		return error_set(err, EPROTO, "an answer to no command of ours");
@@ -102,7 +89,7 @@ static int on_answer(struct qmp *qmp, struct json_object *msg, bool failed, stru
 	qmp->waiting = 0;
 	if (failed)
 		keep_failure(&qmp->failure, json_object_get_string(desc),
-			member(error, "class", json_type_string));
+			json_member(error, "class", json_type_string));
 	else if (json_object_object_get_ex(msg, "return", &qmp->result))
 		json_object_get(qmp->result);
 	return 0;
@@ -129,7 +116,7 @@ static int on_message(struct qmp *qmp, struct json_object *msg, struct error *er
 	if (r < 0)
 		return r;
 	if (!qmp->greeted) {
-		if (!member(msg, "QMP", json_type_object))
+		if (!json_member(msg, "QMP", json_type_object))
 			return error_set(err, EPROTO, "something else than a greeting");
 		qmp->greeted = true;
 		return 0;
@@ -247,25 +234,17 @@ int qmp_read(struct qmp *qmp, struct error *err)
 
 /* ---- commands ---- */
 
-static int add_consume(struct json_object *to, const char *key, struct json_object *value)
-{
-	if (value && json_object_object_add(to, key, value) == 0)
-		return 0;
-	json_object_put(value);
-	return -ENOMEM;
-}
-
 /* The caller's; NULL: out of memory. */
 static struct json_object *command_object(const char *command, struct json_object *arguments,
 	uint64_t id)
 {
 	struct json_object *o = json_object_new_object();
-	int r = o ? add_consume(o, "execute", json_object_new_string(command)) : -ENOMEM;
+	int r = o ? json_set_consume(o, "execute", json_object_new_string(command)) : -ENOMEM;
 
 	if (r == 0 && arguments)
-		r = add_consume(o, "arguments", json_object_get(arguments));
+		r = json_set_consume(o, "arguments", json_object_get(arguments));
 	if (r == 0)
-		r = add_consume(o, "id", json_object_new_uint64(id));
+		r = json_set_consume(o, "id", json_object_new_uint64(id));
 	if (r == 0)
 		return o;
 	json_object_put(o);

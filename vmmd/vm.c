@@ -12,6 +12,7 @@
 #include "ipc/fds.h"
 #include "ipc/tables.h"
 #include "ipc/vmmd.pb-c.h"
+#include "vmmd/json.h"
 #include "vmmd/vmmd.h"
 
 #define EXIT_TIMEOUT_MS 1000 /* from QMP's end to the supervisor's word that QEMU has ended */
@@ -108,38 +109,27 @@ static void on_resume(struct vm *vm, struct json_object *data)
 		vm->unasked = "it let the guest's CPUs run unasked";
 }
 
-static const char *text_member(struct json_object *data, const char *key)
-{
-	struct json_object *text;
-
-	if (!data || !json_object_object_get_ex(data, key, &text) ||
-		!json_object_is_type(text, json_type_string))
-		return "";
-	return json_object_get_string(text);
-}
-
 /* A device that nobody waits for: the guest may let go of one whenever it likes. */
 static void on_deleted(struct vm *vm, struct json_object *data)
 {
-	if (vm->leaving && strcmp(text_member(data, "device"), vm->leaving) == 0)
+	if (vm->leaving && strcmp(json_text(data, "device"), vm->leaving) == 0)
 		vm->left = VM_DEVICE_GONE;
 }
 
 static void on_unplug_refused(struct vm *vm, struct json_object *data)
 {
-	if (vm->leaving && strcmp(text_member(data, "device"), vm->leaving) == 0 &&
+	if (vm->leaving && strcmp(json_text(data, "device"), vm->leaving) == 0 &&
 		vm->left == VM_DEVICE_THERE)
 		vm->left = VM_DEVICE_KEPT;
 }
 
 static void on_size_change(struct vm *vm, struct json_object *data)
 {
-	struct json_object *size;
+	uint64_t size;
 
-	if (data && strcmp(text_member(data, "id"), VIRTIO_MEM_ID) == 0 &&
-		json_object_object_get_ex(data, "size", &size) &&
-		json_object_is_type(size, json_type_int))
-		vm->virtio_mem_size = json_object_get_uint64(size);
+	if (strcmp(json_text(data, "id"), VIRTIO_MEM_ID) == 0 &&
+		json_number(data, "size", UINT64_MAX, &size))
+		vm->virtio_mem_size = size;
 }
 
 /* Any other is ignored, within the bound that qmp.h sets. */
@@ -411,12 +401,11 @@ static bool has_left(const struct vm *vm)
 
 int vm_device_del(struct vm *vm, const char *id, struct error *err)
 {
-	struct json_object *arguments = json_object_new_object();
-	const struct vm_call c = { .command = "device_del", .arguments = arguments, .fd = -1 };
+	const struct vm_call c = { "device_del", json_object_new_object(), -1, 0 };
 	int r;
 
-	if (!arguments || json_object_object_add(arguments, "id", json_object_new_string(id)) < 0) {
-		json_object_put(arguments);
+	if (json_set_text(c.arguments, "id", id) < 0) {
+		json_object_put(c.arguments);
 		return error_errno(err, ENOMEM, "device_del");
 	}
 	vm->leaving = id;
@@ -551,6 +540,7 @@ void vm_init(struct vm *vm, const struct vmmd_options *options, struct helper *h
 		.options = options,
 		.helper = helper,
 		.qmp = QMP_INIT,
+		.hotplug = HOTPLUG_INIT,
 		.stderr_fd = -1,
 	};
 	vm->qmp.event = on_event;
@@ -560,6 +550,7 @@ void vm_init(struct vm *vm, const struct vmmd_options *options, struct helper *h
 
 void vm_done(struct vm *vm)
 {
+	hotplug_done(&vm->hotplug);
 	qmp_done(&vm->qmp);
 	fd_close(&vm->stderr_fd);
 }

@@ -7,6 +7,7 @@
 
 #include "ipc/serve.h"
 #include "ipc/vmmd.pb-c.h"
+#include "vmmd/hotplug.h"
 #include "vmmd/lines.h"
 #include "vmmd/qemu_cmdline.h"
 #include "vmmd/qmp.h"
@@ -42,6 +43,7 @@ struct vm {
 	const char *unasked; /* what QEMU did to the guest unasked: it is lost */
 	const char *leaving; /* the id of the device that is awaited to go; NULL: none */
 	enum vm_left left;
+	struct hotplug hotplug;
 	uint64_t virtio_mem_size, virtio_mem_wanted; /* bytes: what the guest has taken, is to take */
 	bool exited;
 	int status;     /* once exited: as a shell says it */
@@ -121,6 +123,9 @@ void vm_describe_end(const struct vm *vm, const char *when, char *ret, size_t si
  * failure no fd is left, and the supervisor is asked to kill what runs.
  */
 int vm_launch(struct vm *vm, const Ipc__VmmdLaunch *request, struct error *err);
+
+/* The disk of this index, which mountd has sent ahead; the caller's. -EPROTO: it has not. */
+int vm_take_block_fd(uint32_t index, int *ret_fd, struct error *err);
 
 /* ---- slot.c ---- */
 

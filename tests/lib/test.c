@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 static struct test *tests;
+int test_timeout_s = TEST_TIMEOUT_S;
 
 void test_register(struct test *t)
 {
@@ -94,7 +95,7 @@ static const char *run_forked(const struct test *t)
 		fflush(NULL);
 		_exit(0);
 	}
-	status = test_wait(pid, TEST_TIMEOUT_S * 1000);
+	status = test_wait(pid, test_timeout_s * 1000);
 	kill(-pid, SIGKILL); /* what the test itself has left */
 	if (status < 0)
 		return "TIMEOUT";

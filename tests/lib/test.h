@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TEST_TIMEOUT_S 30
+#define TEST_TIMEOUT_S 30 /* unless the program says TEST_PATIENCE(s) */
 #define TEST_SKIPPED   77
 
 struct test {
@@ -32,6 +32,15 @@ void test_register(struct test *t);
 		test_register(&t);                                                                 \
 	}                                                                                          \
 	static void test_##name(void)
+
+extern int test_timeout_s;
+
+/* Each test of this program may take so many seconds. */
+#define TEST_PATIENCE(s)                                                                           \
+	__attribute__((constructor)) static void be_patient(void)                                  \
+	{                                                                                          \
+		test_timeout_s = (s);                                                              \
+	}
 
 _Noreturn void test_fail(const char *file, int line, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));

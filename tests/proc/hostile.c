@@ -28,6 +28,8 @@ void hostile_packet_done(struct hostile_packet *p)
 
 bool hostile_may_send(const struct hostile_target *t, const struct ipc_message *row)
 {
+	if (t->never_asked && t->never_asked(row))
+		return false;
 	return (row->event && t->events) || (t->asker ? row->request != NULL : row->reply != NULL);
 }
 

@@ -59,6 +59,8 @@ struct hostile_target {
 	/* hostile_payloads() takes the rows from the first to before the last; 0: all. */
 	size_t first_row, end_row;
 
+	/* Rows of the table that the role asks nobody for: they have no time to be answered at. */
+	bool (*never_asked)(const struct ipc_message *row);
 	/* Changes the generic message (every field set) into one that the role takes. */
 	void (*adjust)(const struct ipc_message *row, ProtobufCMessage *msg);
 	/* What others must do after a valid message so that it is answered. */

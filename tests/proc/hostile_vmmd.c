@@ -41,10 +41,21 @@ static void start_without_slot(void)
 
 static void up_for_frontend(const struct ipc_message *row, struct hostile_end *ret)
 {
-	if (row->type == VMMD_CONT)
-		fake_launch(&fake);
-	else
+	if (row->type == VMMD_LAUNCH || row->type == VMMD_STOP || row->type == VMMD_EVENT)
 		start_without_slot();
+	else
+		fake_launch(&fake);
+	if (row->type > VMMD_EVENT)
+		fake_cont(&fake);
+	if (row->type == VMMD_RESUME)
+		fake_pause(&fake);
+	/* Of all that may be plugged only a CPU needs no word that is not there: QEMU has ended. */
+	if (row->type == VMMD_ADD_CPU) {
+		char text[512];
+
+		qemu_ends(&fake, 0);
+		rig_expect_event(&fake.rig, IPC__VM_EVENT__KIND__EXITED, 0, text);
+	}
 	*ret = (struct hostile_end){
 		.pid = fake.rig.vmmd,
 		.fd = fake.rig.frontend,
@@ -62,8 +73,10 @@ static void no_share(const struct ipc_message *row, ProtobufCMessage *msg)
 
 static void as_qemu(const struct ipc_message *row)
 {
-	if (row->type == VMMD_CONT)
+	if (row->type == VMMD_CONT || row->type == VMMD_RESUME)
 		answer(&fake, hear(&fake, "cont"));
+	if (row->type == VMMD_PAUSE)
+		answer(&fake, hear(&fake, "stop"));
 }
 
 static const struct hostile_target frontend = {

@@ -85,7 +85,7 @@ void say(struct fake *f, const char *text)
 int hear(struct fake *f, const char *command)
 {
 	struct pollfd pfd = { .fd = f->fds[QMP_FD], .events = POLLIN };
-	char line[256];
+	char line[1024];
 	const char *id;
 	ssize_t n;
 
@@ -96,15 +96,22 @@ int hear(struct fake *f, const char *command)
 	CHECK_CONTAINS(line, command);
 	id = strstr(line, "\"id\":");
 	CHECK(id);
+	for (const char *next; (next = strstr(id + 1, "\"id\":"));)
+		id = next; /* its arguments may have one too */
 	return atoi(id + 5);
+}
+
+void answer_with(struct fake *f, int id, const char *value)
+{
+	char line[256];
+
+	snprintf(line, sizeof(line), "{\"return\": %s, \"id\": %d}\r\n", value, id);
+	say(f, line);
 }
 
 void answer(struct fake *f, int id)
 {
-	char line[64];
-
-	snprintf(line, sizeof(line), "{\"return\": {}, \"id\": %d}\r\n", id);
-	say(f, line);
+	answer_with(f, id, "{}");
 }
 
 void fake_launch(struct fake *f)
@@ -116,10 +123,36 @@ void fake_launch(struct fake *f)
 	fake_exec(f);
 	say(f, GREETING);
 	answer(f, hear(f, "qmp_capabilities"));
+	answer_with(f, hear(f, "query-fdsets"), "[]");
 	CHECK_INT(rig_next(&f->rig, &p), 1);
 	CHECK_INT(p.hdr.kind, IPC_REPLY);
 	close(rig_take_fd(f->rig.agentd, &ipc_vmmd_agentd, VMMD_AGENTD_STREAM));
 	close(rig_take_fd(f->rig.agentd, &ipc_vmmd_agentd, VMMD_AGENTD_CONSOLE));
+}
+
+static void fake_do(struct fake *f, enum vmmd_msg type, const ProtobufCMessage *msg,
+	const char *command)
+{
+	struct ipc_packet p;
+
+	rig_ask(&f->rig, type, msg);
+	answer(f, hear(f, command));
+	CHECK_INT(rig_next(&f->rig, &p), 1);
+	CHECK_INT(p.hdr.kind, IPC_REPLY);
+}
+
+void fake_cont(struct fake *f)
+{
+	Ipc__VmmdCont msg = IPC__VMMD_CONT__INIT;
+
+	fake_do(f, VMMD_CONT, &msg.base, "cont");
+}
+
+void fake_pause(struct fake *f)
+{
+	Ipc__VmmdPause msg = IPC__VMMD_PAUSE__INIT;
+
+	fake_do(f, VMMD_PAUSE, &msg.base, "stop");
 }
 
 void expect_launch_error(struct fake *f, const char *text)

@@ -31,10 +31,15 @@ void fake_exec(struct fake *f);
 /* Up to a LAUNCH that has succeeded. */
 void fake_launch(struct fake *f);
 
+/* After it: the CPUs run; they stand still again. */
+void fake_cont(struct fake *f);
+void fake_pause(struct fake *f);
+
 /* As QEMU, on QMP: a line; the next command and its id; success. */
 void say(struct fake *f, const char *text);
 int hear(struct fake *f, const char *command);
 void answer(struct fake *f, int id);
+void answer_with(struct fake *f, int id, const char *value);
 
 /* QEMU closes everything it has, and the supervisor says so. */
 void qemu_ends(struct fake *f, int status);

@@ -167,12 +167,103 @@ TEST (what_is_no_qmp) {
 	expect_lost("{\"return\": {}}\n", "something else than a greeting");
 	expect_lost(GREETING GREETING, "neither an answer nor an event");
 	expect_lost(GREETING "{}\n", "neither an answer nor an event");
+	expect_lost(GREETING "{\"event\": \"A\", \"return\": {}}\n", "two messages in one");
 	expect_lost(GREETING "{\"event\": 1}\n", "an event without a name");
 	expect_lost(GREETING "{\"return\": {}}\n", "an answer to no command of ours");
 	expect_lost(GREETING "{\"return\": {}, \"id\": 1}\n", "an answer to no command of ours");
 	memset(deep, '[', sizeof(deep));
 	strcpy(deep + 100, "\n");
 	expect_lost(deep, "nesting too deep");
+}
+
+TEST (events_within_a_bound) {
+	struct error err = ERROR_INIT;
+	struct side s;
+	int n = 0, r = -EAGAIN;
+
+	start(&s);
+	s.qmp.event = NULL;
+	put(&s, GREETING);
+	while (r == -EAGAIN && n < 2 * QMP_EVENTS_BURST) {
+		put(&s, "{\"event\": \"A\"}\n");
+		n++;
+		r = drain(&s, &err);
+	}
+	CHECK_INT(r, -EPROTO);
+	CHECK_CONTAINS(err.msg, "more than 10000 events");
+	CHECK(n > QMP_EVENTS_BURST);
+	end(&s);
+}
+
+TEST (a_line_of_many_values) {
+	static char line[4 * QMP_VALUES_MAX];
+
+	strcpy(line, "{\"QMP\": {}, \"a\": [");
+	for (int i = 0; i < QMP_VALUES_MAX; i++)
+		strcat(line + 3 * i, "[],");
+	strcat(line, "1]}\n");
+	expect_lost(line, "a line with more than 16384 values");
+}
+
+TEST (commas_in_texts_are_no_values) {
+	static char line[4 * QMP_VALUES_MAX];
+	struct side s;
+
+	start(&s);
+	strcpy(line, "{\"QMP\": {}, \"a\": \"\\\"");
+	for (int i = 0; i < QMP_VALUES_MAX; i++)
+		strcat(line + i, ",[");
+	strcat(line, "\"}\n");
+	put(&s, line);
+	CHECK_INT(drain(&s, NULL), -EAGAIN);
+	CHECK(s.qmp.greeted);
+	end(&s);
+}
+
+TEST (a_command_with_arguments_and_an_fd) {
+	struct json_object *arguments = json_object_new_object();
+	struct error err = ERROR_INIT;
+	char line[256] = "";
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec iov = { line, sizeof(line) - 1 };
+	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+		.msg_controllen = sizeof(control) };
+	struct side s;
+	int fd;
+
+	start(&s);
+	put(&s, GREETING);
+	CHECK_INT(drain(&s, NULL), -EAGAIN);
+	json_object_object_add(arguments, "fdname", json_object_new_string("q,\"\n0"));
+	CHECK_INT(qmp_send(&s.qmp, "getfd", arguments, s.qemu, &err), 0);
+	json_object_put(arguments);
+	CHECK(recvmsg(s.qemu, &mh, MSG_CMSG_CLOEXEC) > 0);
+	CHECK_STR(line,
+		"{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"q,\\\"\\n0\"},\"id\":1}\n");
+	CHECK_INT(CMSG_FIRSTHDR(&mh)->cmsg_type, SCM_RIGHTS);
+	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&mh)), sizeof(fd));
+	close(fd);
+	put(&s, "{\"return\": [1, {\"a\": 2}], \"id\": 1}\n");
+	CHECK_INT(drain(&s, &err), -EAGAIN);
+	CHECK(json_object_is_type(s.qmp.result, json_type_array));
+	end(&s);
+}
+
+TEST (a_command_that_is_too_long) {
+	static char text[QMP_COMMAND_MAX];
+	struct json_object *arguments = json_object_new_object();
+	struct error err = ERROR_INIT;
+	struct side s;
+
+	start(&s);
+	memset(text, 'x', sizeof(text) - 1);
+	json_object_object_add(arguments, "a", json_object_new_string(text));
+	CHECK_INT(qmp_send(&s.qmp, "getfd", arguments, -1, &err), -EMSGSIZE);
+	json_object_put(arguments);
+	end(&s);
 }
 
 TEST (nul_bytes) {
