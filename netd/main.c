@@ -11,6 +11,7 @@
 #include "common/options.h"
 #include "ipc/fds.h"
 #include "ipc/role.h"
+#include "netd/clean.h"
 #include "netd/handlers.h"
 #include "netd/netlink.h"
 
@@ -18,22 +19,25 @@
 #define NETD_FD_ROUTE NETD_FD_END
 #define NETD_FD_POOL  (NETD_FD_ROUTE + 1)
 
+/* Of a netd that only cleans up. */
+#define CLEAN_FD_ROUTE FD_CTL
+
 struct options {
-	uint64_t uid, queues, vhost;
+	uint64_t uid, queues, vhost, clean;
 	const char *model;
 };
 
-static struct nl_sock *open_route_socket(struct error *err)
+static struct nl_sock *open_route_socket(int number, struct error *err)
 {
 	struct nl_sock *sk;
 
 	/* isolate() keeps the fds below a number: nothing of others may be among them. */
-	if (close_range(NETD_FD_ROUTE, ~0U, 0) < 0) {
+	if (close_range((unsigned)number, ~0U, 0) < 0) {
 		error_errno(err, errno, "close_range");
 		return NULL;
 	}
 	sk = netlink_open(err);
-	if (sk && nl_socket_get_fd(sk) != NETD_FD_ROUTE) {
+	if (sk && nl_socket_get_fd(sk) != number) {
 		error_set(err, EBADF, "started without fd %d", nl_socket_get_fd(sk));
 		nl_socket_free(sk);
 		return NULL;
@@ -48,6 +52,7 @@ static int parse(int argc, char **argv, struct options *o, struct error *err)
 		{ "queues", OPTION_NUMBER, &o->queues, true },
 		{ "vhost", OPTION_NUMBER, &o->vhost, true },
 		{ "model", OPTION_TEXT, &o->model, true },
+		{ "clean", OPTION_NUMBER, &o->clean, true },
 		{ NULL, OPTION_TEXT, NULL, false },
 	};
 	int r = options_parse(table, argc, argv, err);
@@ -60,55 +65,88 @@ static int parse(int argc, char **argv, struct options *o, struct error *err)
 	return r;
 }
 
-static int shut_in(struct netd *n, int argc, char **argv, struct error *err)
+static const int net_admin[] = { CAP_NET_ADMIN, -1 };
+
+static int shut_in(struct netd *n, const struct options *o, struct error *err)
 {
-	static const int caps[] = { CAP_NET_ADMIN, -1 };
-	struct options o = { .queues = 1, .model = "tcfilter" };
 	/* In the pod's network namespace already, and staying there. */
 	struct isolation iso = {
 		.name = "netd",
 		.void_pidfd = NETD_FD_VOID,
 		.void_namespaces = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS,
-		.caps = caps,
+		.uid = (uid_t)o->uid,
+		.caps = net_admin,
 		.landlock = true,
 		.policy = "netd",
 	};
-	int next, r = parse(argc, argv, &o, err);
+	int next = NETD_FD_POOL, r = 0;
 
-	if (r < 0)
-		return r;
-	n->queues = (unsigned)o.queues;
-	n->none = strcmp(o.model, "none") == 0;
+	n->queues = (unsigned)o->queues;
+	n->none = strcmp(o->model, "none") == 0;
 	n->vmmd = NETD_FD_VMMD;
-	n->sk = open_route_socket(err);
+	n->sk = open_route_socket(NETD_FD_ROUTE, err);
 	if (!n->sk)
 		return -err->code;
-	next = NETD_FD_POOL;
-	if (!n->none)
-		r = tap_pool_open(&n->pool, n->queues, o.vhost, NETD_FD_POOL, &next, err);
-	if (r < 0)
-		return r;
-	iso.uid = (uid_t)o.uid;
-	iso.first_free_fd = (unsigned)next;
-	iso.nofile = (unsigned)next + 4;
 	if (n->none)
 		iso.caps = NULL;
+	else
+		r = tap_pool_open(&n->pool, n->queues, o->vhost, NETD_FD_POOL, &next, err);
+	if (r < 0)
+		return r;
+	iso.first_free_fd = (unsigned)next;
+	iso.nofile = (unsigned)next + 4;
 	return isolate(&iso, err);
+}
+
+static int serve(const struct options *o, struct error *err)
+{
+	static struct netd n;
+	struct helper h = netd_helper(NETD_FD_FRONTEND, &n);
+	int r;
+
+	if (shut_in(&n, o, err) < 0 || role_wait_lock(ROLE_NETD, err) < 0)
+		role_fail(ROLE_NETD, err);
+	r = helper_serve(&h, err);
+	tap_pool_done(&n.pool);
+	nl_socket_free(n.sk);
+	return r;
+}
+
+/* Run by `delete`, which has no void to join: the filter and Landlock let no path be used. */
+static int clean(const struct options *o, struct error *err)
+{
+	const struct isolation iso = {
+		.name = "netd",
+		.void_pidfd = -1,
+		.first_free_fd = CLEAN_FD_ROUTE + 1,
+		.nofile = CLEAN_FD_ROUTE + 1 + 4,
+		.uid = (uid_t)o->uid,
+		.caps = net_admin,
+		.landlock = true,
+		.policy = "netd",
+	};
+	struct nl_sock *sk = open_route_socket(CLEAN_FD_ROUTE, err);
+	int r;
+
+	if (!sk)
+		return -err->code;
+	r = isolate(&iso, err);
+	if (r == 0)
+		r = network_clean(sk, err);
+	nl_socket_free(sk);
+	return r;
 }
 
 int main(int argc, char **argv)
 {
-	static struct netd n;
+	struct options o = { .queues = 1, .model = "tcfilter" };
 	struct error err = ERROR_INIT;
-	struct helper h = netd_helper(NETD_FD_FRONTEND, &n);
 	int r;
 
 	role_ignore_signals();
-	if (shut_in(&n, argc, argv, &err) < 0 || role_wait_lock(ROLE_NETD, &err) < 0)
+	if (parse(argc, argv, &o, &err) < 0)
 		role_fail(ROLE_NETD, &err);
-	r = helper_serve(&h, &err);
-	tap_pool_done(&n.pool);
-	nl_socket_free(n.sk);
+	r = o.clean ? clean(&o, &err) : serve(&o, &err);
 	if (r < 0) {
 		log_error("%s", err.msg);
 		return ROLE_EXIT_FAILED;

@@ -4,6 +4,7 @@
 #include <linux/rtnetlink.h>
 #include <netlink/socket.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -45,6 +46,8 @@ struct nl_sock *netlink_open(struct error *err)
 		return NULL;
 	}
 	nl_socket_disable_msg_peek(sk);
+	/* Not against the number that comes next: after a lost answer nothing would match again. */
+	nl_socket_disable_seq_check(sk);
 	if (setsockopt(nl_socket_get_fd(sk), SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) < 0) {
 		error_errno(err, errno, "limit the wait for netlink");
 		return NULL;
@@ -52,8 +55,9 @@ struct nl_sock *netlink_open(struct error *err)
 	return steal(sk);
 }
 
-/* A request under way. */
+/* A request under way. What still comes for an earlier one, which has failed, is left out. */
 struct exchange {
+	uint32_t seq;
 	netlink_take take; /* NULL: only the acknowledgement counts */
 	void *ctx;
 	struct error *err;
@@ -66,15 +70,18 @@ static int on_valid(struct nl_msg *msg, void *data)
 	struct exchange *x = data;
 
 	/* The rest of a dump that has failed is read, so that it is not in the next one's way. */
-	if (x->take && x->result == 0)
+	if (x->take && x->result == 0 && nlmsg_hdr(msg)->nlmsg_seq == x->seq)
 		x->result = x->take(nlmsg_hdr(msg), x->ctx, x->err);
 	return NL_OK;
 }
 
 static int on_end(struct nl_msg *msg, void *data)
 {
-	(void)msg;
-	((struct exchange *)data)->done = true;
+	struct exchange *x = data;
+
+	if (nlmsg_hdr(msg)->nlmsg_seq != x->seq)
+		return NL_SKIP;
+	x->done = true;
 	return NL_STOP;
 }
 
@@ -83,34 +90,44 @@ static int on_error(struct sockaddr_nl *from, struct nlmsgerr *e, void *data)
 	struct exchange *x = data;
 
 	(void)from;
-	x->result = e->error;
-	x->done = true;
+	if (e->msg.nlmsg_seq == x->seq) {
+		x->result = e->error;
+		x->done = true;
+	}
 	return NL_SKIP; /* NL_STOP would make it an error of libnl's */
 }
 
-/* Reads until the end of an exchange that has been sent. An error of libnl, negative. */
-static int wait_end(struct nl_sock *sk, struct exchange *x)
+/* Sends a request and reads until its end. An error of libnl, negative. */
+static int run(struct nl_sock *sk, struct nl_msg *msg, struct exchange *x)
 {
-	int r = 0;
+	int r = nl_send_auto(sk, msg);
 
-	if (nl_socket_modify_cb(sk, NL_CB_VALID, NL_CB_CUSTOM, on_valid, x) < 0 ||
-		nl_socket_modify_cb(sk, NL_CB_FINISH, NL_CB_CUSTOM, on_end, x) < 0 ||
-		nl_socket_modify_cb(sk, NL_CB_ACK, NL_CB_CUSTOM, on_end, x) < 0 ||
-		nl_socket_modify_err_cb(sk, NL_CB_CUSTOM, on_error, x) < 0)
-		return -NLE_NOMEM;
+	x->seq = nlmsg_hdr(msg)->nlmsg_seq;
+	if (r >= 0 && (nl_socket_modify_cb(sk, NL_CB_VALID, NL_CB_CUSTOM, on_valid, x) < 0 ||
+			      nl_socket_modify_cb(sk, NL_CB_FINISH, NL_CB_CUSTOM, on_end, x) < 0 ||
+			      nl_socket_modify_cb(sk, NL_CB_ACK, NL_CB_CUSTOM, on_end, x) < 0 ||
+			      nl_socket_modify_err_cb(sk, NL_CB_CUSTOM, on_error, x) < 0))
+		r = -NLE_NOMEM;
 	while (r >= 0 && !x->done)
 		r = nl_recvmsgs_default(sk);
 	return r;
+}
+
+static void msg_free(struct nl_msg **msg)
+{
+	nlmsg_free(*msg);
 }
 
 int netlink_dump(struct nl_sock *sk, int type, const void *header, size_t len, netlink_take take,
 	void *ctx, struct error *err)
 {
 	struct exchange x = { .take = take, .ctx = ctx, .err = err };
-	int r = nl_send_simple(sk, type, NLM_F_DUMP, (void *)(uintptr_t)header, len);
+	CLEANUP(msg_free) struct nl_msg *msg = nlmsg_alloc_simple(type, NLM_F_DUMP);
+	int r;
 
-	if (r >= 0)
-		r = wait_end(sk, &x);
+	if (!msg || nlmsg_append(msg, (void *)(uintptr_t)header, len, NLMSG_ALIGNTO) < 0)
+		abort();
+	r = run(sk, msg, &x);
 	if (r == -NLE_DUMP_INTR)
 		return -EINTR;
 	if (r < 0)
@@ -124,10 +141,8 @@ int netlink_get(struct nl_sock *sk, struct nl_msg *msg, netlink_take take, void 
 	struct error *err)
 {
 	struct exchange x = { .take = take, .ctx = ctx, .err = err };
-	int r = nl_send_auto(sk, msg);
+	int r = run(sk, msg, &x);
 
-	if (r >= 0)
-		r = wait_end(sk, &x);
 	if (r < 0)
 		return r == -NLE_AGAIN ? -ETIMEDOUT : -EIO;
 	return x.result;

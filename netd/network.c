@@ -44,14 +44,13 @@ static bool is_attachable_kind(const char *kind)
 	return false;
 }
 
-/* A namespace has one VM: a second one would take the first one's links. */
-static bool is_tap_of_ours(const struct link *l)
+bool network_is_tap(const char *name)
 {
-	char name[LINK_NAME_MAX];
+	char tap[LINK_NAME_MAX];
 
 	for (unsigned i = 0; i < NETWORK_LINKS_MAX; i++) {
-		snprintf(name, sizeof(name), NETWORK_TAP_FMT, i);
-		if (strcmp(l->name, name) == 0)
+		snprintf(tap, sizeof(tap), NETWORK_TAP_FMT, i);
+		if (strcmp(name, tap) == 0)
 			return true;
 	}
 	return false;
@@ -59,7 +58,7 @@ static bool is_tap_of_ours(const struct link *l)
 
 static int check_link(const struct link *l, struct error *err)
 {
-	if (is_tap_of_ours(l))
+	if (network_is_tap(l->name))
 		return error_set(err, EBUSY,
 			"the link %s (%s) belongs to a VM that has this network namespace already",
 			l->name, kind_of(l));

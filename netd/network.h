@@ -72,5 +72,8 @@ struct network {
 /* "the link eth0 (veth)", "the links eth0 (veth), eth1 (vlan) and 7 more". Cut to fit. */
 void network_describe(const struct network *n, char *text, size_t size);
 
+/* Whether a link of this name is what a VM has: a namespace has one VM, the next would take its links. */
+bool network_is_tap(const char *name);
+
 /* Whether every link can be given to the VM: 0, or -EOPNOTSUPP with err naming link and kind. */
 int network_check(const struct network *n, struct error *err);

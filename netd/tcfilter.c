@@ -12,12 +12,16 @@
 
 #include "common/fdio.h"
 #include "common/log.h"
-#include "ipc/tcfilter.h"
 
-#define INGRESS_HANDLE TC_H_MAKE(TC_H_INGRESS, 0)
+#define FILTER_KIND	"u32"
+#define FILTER_PRIORITY 1
+#define INGRESS_HANDLE	TC_H_MAKE(TC_H_INGRESS, 0)
+/* Of a link: blocks are numbered by whoever makes them, for the whole namespace. */
+#define BLOCK_OF(ifindex) (0x80000000U | (uint32_t)(ifindex))
 /* Another user of the same link's ingress, at this very moment: EBUSY. */
 #define BUSY_TRIES   5
 #define BUSY_WAIT_MS 20
+#define FIND_TRIES   16
 
 static void msg_free(struct nl_msg **msg)
 {
@@ -145,54 +149,71 @@ static int qdisc(struct nl_sock *sk, int type, int flags, unsigned ifindex)
 		.tcm_parent = TC_H_INGRESS,
 	};
 	CLEANUP(msg_free) struct nl_msg *msg = request(type, flags, &tc, sizeof(tc));
+	const uint32_t block = BLOCK_OF(ifindex);
 
 	put(msg, TCA_KIND, "ingress", sizeof("ingress"));
+	if (type == RTM_NEWQDISC)
+		put(msg, TCA_INGRESS_BLOCK, &block, sizeof(block));
 	return ask(sk, msg);
 }
 
-struct filters {
-	unsigned ours, others;
+/* Links with a qdisc of ours: of all that there are, or of a first part. */
+struct ours {
+	size_t n;
+	unsigned ifindex[64];
 };
 
-static int take_filter(const struct nlmsghdr *h, void *ctx, struct error *err)
+static int take_qdisc(const struct nlmsghdr *h, void *ctx, struct error *err)
 {
 	const struct tcmsg *tc = nlmsg_data(h);
 	struct nlattr *tb[TCA_MAX + 1];
-	struct filters *f = ctx;
+	struct ours *o = ctx;
 
-	(void)err;
-	if (h->nlmsg_type != RTM_NEWTFILTER)
+	if (h->nlmsg_type != RTM_NEWQDISC)
 		return 0;
 	if (nlmsg_parse((struct nlmsghdr *)(uintptr_t)h, sizeof(*tc), tb, TCA_MAX, NULL) < 0)
-		return -EPROTO;
-	if (TC_H_MAJ(tc->tcm_info) >> 16 == TCFILTER_PRIORITY && tb[TCA_KIND] &&
-		nla_strcmp(tb[TCA_KIND], TCFILTER_KIND) == 0)
-		f->ours++;
-	else
-		f->others++;
+		return error_set(err, EPROTO, "the kernel's message about a qdisc is too short");
+	if (tb[TCA_KIND] && nla_strcmp(tb[TCA_KIND], "ingress") == 0 && tb[TCA_INGRESS_BLOCK] &&
+		nla_len(tb[TCA_INGRESS_BLOCK]) == sizeof(uint32_t) &&
+		nla_get_u32(tb[TCA_INGRESS_BLOCK]) == BLOCK_OF(tc->tcm_ifindex) &&
+		o->n < ARRAY_SIZE(o->ifindex))
+		o->ifindex[o->n++] = (unsigned)tc->tcm_ifindex;
 	return 0;
 }
 
-/* Whether the qdisc that is there is what an earlier sandbox of the same pod has left. */
-static bool is_left_over(struct nl_sock *sk, const struct link *link)
+static int find_ours(struct nl_sock *sk, struct ours *ret, struct error *err)
 {
-	const struct tcmsg tc = {
-		.tcm_family = AF_UNSPEC,
-		.tcm_ifindex = (int)link->ifindex,
-		.tcm_parent = INGRESS_HANDLE,
-	};
-	struct error ignored = ERROR_INIT;
-	struct filters f = { 0 };
+	const struct tcmsg all = { .tcm_family = AF_UNSPEC };
+	int r;
 
-	return netlink_dump(sk, RTM_GETTFILTER, &tc, sizeof(tc), take_filter, &f, &ignored) == 0 &&
-	       f.ours > 0 && f.others == 0;
+	/* -EINTR: something came or went in the middle. */
+	for (int i = 0; i < FIND_TRIES; i++) {
+		ret->n = 0;
+		r = netlink_dump(sk, RTM_GETQDISC, &all, sizeof(all), take_qdisc, ret, err);
+		if (r != -EINTR)
+			return r;
+	}
+	return error_set(err, EAGAIN, "the qdiscs changed while they were looked at");
+}
+
+static bool is_ours(struct nl_sock *sk, const struct link *link)
+{
+	struct error ignored = ERROR_INIT;
+	struct ours ours;
+	bool found = false;
+
+	if (find_ours(sk, &ours, &ignored) < 0)
+		return false;
+	for (size_t i = 0; i < ours.n; i++)
+		found |= ours.ifindex[i] == link->ifindex;
+	return found;
 }
 
 static int add_qdisc(struct nl_sock *sk, const struct link *link, struct error *err)
 {
 	int r = qdisc(sk, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, link->ifindex);
 
-	if (r == -EEXIST && is_left_over(sk, link)) {
+	if (r == -EEXIST && is_ours(sk, link)) {
 		log_info("%s: an earlier sandbox has left its qdisc", link->name);
 		r = qdisc(sk, RTM_DELQDISC, 0, link->ifindex);
 		if (r == 0)
@@ -231,9 +252,9 @@ static int redirect(struct nl_sock *sk, int from, int to)
 {
 	const struct tcmsg tc = {
 		.tcm_family = AF_UNSPEC,
-		.tcm_ifindex = from,
-		.tcm_parent = INGRESS_HANDLE,
-		.tcm_info = TC_H_MAKE((uint32_t)TCFILTER_PRIORITY << 16, htons(ETH_P_ALL)),
+		.tcm_ifindex = (int)TCM_IFINDEX_MAGIC_BLOCK,
+		.tcm_block_index = BLOCK_OF(from),
+		.tcm_info = TC_H_MAKE((uint32_t)FILTER_PRIORITY << 16, htons(ETH_P_ALL)),
 	};
 	CLEANUP(msg_free) struct nl_msg *msg =
 		request(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, &tc, sizeof(tc));
@@ -243,7 +264,7 @@ static int redirect(struct nl_sock *sk, int from, int to)
 	} match = { .sel = { .flags = TC_U32_TERMINAL, .nkeys = 1 } };
 	struct nlattr *options;
 
-	put(msg, TCA_KIND, TCFILTER_KIND, sizeof(TCFILTER_KIND));
+	put(msg, TCA_KIND, FILTER_KIND, sizeof(FILTER_KIND));
 	options = nest(msg, TCA_OPTIONS);
 	put(msg, TCA_U32_SEL, &match, sizeof(match));
 	put_redirect(msg, to);
@@ -266,10 +287,18 @@ static int tie(struct nl_sock *sk, const struct link *link, const struct tap *ta
 	return 0;
 }
 
+/* Whatever of it is there: an answer may be what was lost, and not the request. */
+static void undo(struct nl_sock *sk, const struct link *link)
+{
+	struct error err = ERROR_INIT;
+
+	if (is_ours(sk, link) && tcfilter_detach(sk, link, &err) < 0)
+		log_error("undo: %s", err.msg);
+}
+
 int tcfilter_attach(struct nl_sock *sk, const struct link *link, const struct tap *tap,
 	struct error *err)
 {
-	struct error undo = ERROR_INIT;
 	int ifindex, r;
 
 	r = find_tap(sk, tap, &ifindex, err);
@@ -281,11 +310,10 @@ int tcfilter_attach(struct nl_sock *sk, const struct link *link, const struct ta
 	if (r < 0)
 		return error_errno(err, -r, "add an ingress qdisc to the tap %s", tap->name);
 	r = add_qdisc(sk, link, err);
+	if (r == 0)
+		r = tie(sk, link, tap, ifindex, err);
 	if (r < 0)
-		return r;
-	r = tie(sk, link, tap, ifindex, err);
-	if (r < 0 && tcfilter_detach(sk, link, &undo) < 0)
-		log_error("undo: %s", undo.msg);
+		undo(sk, link);
 	return r;
 }
 
@@ -295,4 +323,24 @@ int tcfilter_detach(struct nl_sock *sk, const struct link *link, struct error *e
 
 	return r < 0 ? error_errno(err, -r, "take the ingress qdisc from the link %s", link->name)
 		     : 0;
+}
+
+int tcfilter_clean(struct nl_sock *sk, struct error *err)
+{
+	struct ours ours;
+	int r;
+
+	/* A part at a time; each is shorter by what the last one has taken. */
+	do {
+		r = find_ours(sk, &ours, err);
+		for (size_t i = 0; r == 0 && i < ours.n; i++) {
+			r = qdisc(sk, RTM_DELQDISC, 0, ours.ifindex[i]);
+			/* The link has gone, and the qdisc with it. */
+			r = r == -ENODEV || r == -ENOENT ? 0 : r;
+			if (r < 0)
+				error_errno(err, -r, "take the ingress qdisc from link number %u",
+					ours.ifindex[i]);
+		}
+	} while (r == 0 && ours.n == ARRAY_SIZE(ours.ifindex));
+	return r;
 }

@@ -3,8 +3,9 @@
  * tap before anybody in the namespace sees it, and the other way round. The
  * link keeps its addresses, and is as it was once our qdisc has gone.
  *
- * The kernel gives every ingress qdisc the same handle, so ours is known by its
- * filters: all of them have TCFILTER_PRIORITY, or there is none yet.
+ * The kernel gives every ingress qdisc the same handle, so ours is known by the
+ * number of its block, which is where its filters are: it has that from its
+ * first moment on, before there is a filter.
  */
 #pragma once
 
@@ -21,3 +22,6 @@ int tcfilter_attach(struct nl_sock *sk, const struct link *link, const struct ta
 
 /* Takes our qdisc from a link. 0, or -errno with err. */
 int tcfilter_detach(struct nl_sock *sk, const struct link *link, struct error *err);
+
+/* Takes our qdiscs from all links of the namespace. 0, or -errno with err. */
+int tcfilter_clean(struct nl_sock *sk, struct error *err);

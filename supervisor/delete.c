@@ -17,8 +17,8 @@
 #include "ipc/exits.h"
 #include "supervisor/cgroup.h"
 #include "supervisor/launcher.h"
+#include "supervisor/netns.h"
 #include "supervisor/process.h"
-#include "supervisor/qdisc.h"
 #include "supervisor/shim.pb-c.h"
 #include "supervisor/spec.h"
 
@@ -61,32 +61,34 @@ static void kill_all(const struct sandbox *s, const struct cgroups *c)
 }
 
 /* Of a namespace that is not ours, and lives on: the links are to be as they were. */
-static void clean_network(struct sandbox *s)
+static void clean_network(struct sandbox *s, const struct config *c)
 {
 	struct error err = ERROR_INIT;
 	_cleanup_free_ char *netns = sandbox_read(s, "netns", &err);
 
-	if (!netns && err.code == ENOENT)
-		return; /* it had a namespace of its own, which is gone */
-	if (!netns || qdisc_clean(netns, &err) < 0)
+	if (s->lease < 0 || (!netns && err.code == ENOENT))
+		return; /* it never started, or had a namespace of its own, which is gone */
+	if (!netns || netns_clean(netns, c->libexec, sandbox_uid_base(s, c) + ROLE_NETD, &err) < 0) {
 		log_warn("%s", err.msg);
+		s->keep = true;
+	}
 }
 
-static void remove_all(struct sandbox *s, const struct cgroups *c)
+static void remove_all(struct sandbox *s, const struct config *c, const struct cgroups *cgroups)
 {
-	clean_network(s);
-	if (!cgroup_remove(c))
+	clean_network(s, c);
+	if (!cgroup_remove(cgroups))
 		s->keep = true;
 	sandbox_remove(s);
 }
 
-void launcher_teardown(struct sandbox *s)
+void launcher_teardown(struct sandbox *s, const struct config *c)
 {
-	static struct cgroups c;
+	static struct cgroups cgroups;
 
-	load_cgroups(s, &c);
-	kill_all(s, &c);
-	remove_all(s, &c);
+	load_cgroups(s, &cgroups);
+	kill_all(s, &cgroups);
+	remove_all(s, c, &cgroups);
 }
 
 /* ---- the exit that is told ---- */
@@ -186,7 +188,7 @@ int launcher_delete(const struct config *c, const struct args *a, struct error *
 			load_cgroups(&s, &cgroups);
 			kill_all(&s, &cgroups);
 			recorded_exit(&s, c, a->id, &told);
-			remove_all(&s, &cgroups);
+			remove_all(&s, c, &cgroups);
 		} else {
 			/* One container of a pod that lives on: only its exit is asked for. */
 			recorded_exit(&s, c, a->id, &told);

@@ -84,7 +84,7 @@ static void look_at(const struct config *c, int run_dir, const char *entry)
 	if (s.dir_fd >= 0 && flock(s.dir_fd, LOCK_EX | LOCK_NB) == 0 && is_forgotten(&s, line[3])) {
 		sandbox_done(&s);
 		if (sandbox_open(&s, &err) == 0)
-			launcher_teardown(&s);
+			launcher_teardown(&s, c);
 	}
 	sandbox_done(&s);
 }

@@ -25,5 +25,5 @@ void launcher_gc(const struct config *c);
 /* The same in a process of its own, which start does not wait for. */
 void launcher_gc_in_background(const struct config *c);
 
-/* Kills what is alive of the sandbox and removes all it left. Blocks at most 3.5 s. */
-void launcher_teardown(struct sandbox *s);
+/* Kills what is alive of the sandbox and removes all it left. Blocks at most 4 s. */
+void launcher_teardown(struct sandbox *s, const struct config *c);

@@ -20,6 +20,7 @@
 #include "supervisor/cgroup.h"
 #include "supervisor/child.h"
 #include "supervisor/launcher.h"
+#include "supervisor/netns.h"
 #include "supervisor/process.h"
 #include "supervisor/spec.h"
 #include "supervisor/supervisor.h"
@@ -196,26 +197,14 @@ static int open_fds(struct launch *l, struct error *err)
 /* The pod's network namespace, never the host's. */
 static int open_netns(struct launch *l, struct error *err)
 {
-	struct stat pod, own;
-
 	l->netns = -1;
 	if (!l->spec.has_netns)
 		return error_set(err, EINVAL,
 			"hostNetwork is not available in a VM: config.json asks for no network namespace");
 	if (!l->spec.netns_path[0])
 		return 0;
-	l->netns = open(l->spec.netns_path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	if (l->netns < 0)
-		return error_errno(err, errno, "network namespace %s", l->spec.netns_path);
-	if (fstat(l->netns, &pod) < 0 || stat("/proc/self/ns/net", &own) < 0)
-		return error_errno(err, errno, "network namespace %s", l->spec.netns_path);
-	if (pod.st_dev != own.st_dev)
-		return error_set(err, EINVAL, "%s is not a network namespace", l->spec.netns_path);
-	if (pod.st_ino == own.st_ino)
-		return error_set(err, EINVAL,
-			"hostNetwork is not available in a VM: %s is the host's network namespace",
-			l->spec.netns_path);
-	return 0;
+	l->netns = netns_open(l->spec.netns_path, err);
+	return l->netns < 0 ? -err->code : 0;
 }
 
 /* ---- clone ---- */
@@ -384,7 +373,7 @@ static int make_sandbox(struct launch *l, struct error *err)
 	sandbox_init(&old, l->config, l->args, l->args->id, &why);
 	if (sandbox_open(&old, &why) == 0) {
 		log_debug("cleaning up after an earlier sandbox of this id");
-		launcher_teardown(&old);
+		launcher_teardown(&old, l->config);
 	}
 	sandbox_done(&old);
 	return sandbox_create(&l->sandbox, l->config, l->args, l->args->id, l->bundle, err);
@@ -443,7 +432,7 @@ static void undo(struct launch *l)
 		waitpid(l->supervisor, NULL, 0);
 	}
 	if (l->sandbox.dir_fd >= 0)
-		launcher_teardown(&l->sandbox);
+		launcher_teardown(&l->sandbox, l->config);
 	if (l->fd[SUPERVISOR_FD_BUNDLE] >= 0) {
 		unlinkat(l->fd[SUPERVISOR_FD_BUNDLE], ".address", 0);
 		unlinkat(l->fd[SUPERVISOR_FD_BUNDLE], "address", 0);

@@ -52,8 +52,9 @@ def the_vm_while_it_runs(ctx, role):
         check_equal(events.statuses(cid), [137], "exit statuses told")
 
 
-def begin(ctx, cid):
-    return subprocess.Popen(ctx.containerd.run_argv(image.BUSYBOX, cid, "sleep", "1000", options=("-d",)),
+def begin(ctx, cid, *options):
+    return subprocess.Popen(ctx.containerd.run_argv(image.BUSYBOX, cid, "sleep", "1000",
+                                                    options=("-d", *options)),
                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                             stderr=subprocess.PIPE, start_new_session=True)
 
@@ -78,18 +79,22 @@ def failed_with_a_reason(client):
 def during_create(ctx, role):
     """The guest boots: QEMU runs, and its agent has not said hello yet."""
     cid = ctx.new_id()
-    client = begin(ctx, cid)
+    kill_at_create(ctx, cid, role)
+    ctx.containerd.ctr("container", "rm", cid)
+
+
+def kill_at_create(ctx, cid, role, *options):
+    client = begin(ctx, cid, *options)
     sandbox, _ = watch_for("qemu", client)
     check(sandbox, "QEMU was not seen")
     time.sleep(0.2)
     os.kill(sandbox.roles()[role], signal.SIGKILL)
     gone_in_time(sandbox)
     failed_with_a_reason(client)
-    ctx.containerd.ctr("container", "rm", cid)
 
 
-def kill_at_start(ctx, cid, role):
-    client = begin(ctx, cid)
+def kill_at_start(ctx, cid, role, *options):
+    client = begin(ctx, cid, *options)
     sandbox, pid = watch_for(role, client)
     check(sandbox, f"{role} was not seen")
     os.kill(pid, signal.SIGKILL)

@@ -2,11 +2,15 @@
 
 import json
 import os
+import signal
 import subprocess
 
-from lib import proc
+import test_kill
+from lib import image, proc
 from lib.net import Networks, inside, ip
+from lib.proc import Sandbox
 from lib.runner import Skip, check, check_contains, check_equal, each, test
+from lib.shim import run_delete
 
 DUAL = ("10.88.0.0/24", "fd88::/64")
 BOTH = ("0.0.0.0/0", "::/0")
@@ -134,6 +138,36 @@ SETUPS = [bridge, bridge_dual_stack, bridge_mtu_1400, bridge_mtu_9000, ptp, ptp_
 def the_guest_has_what_the_pod_has(ctx, name):
     with Networks(ctx) as nets:
         nets.compare(globals()[name](nets))
+
+
+# -- what stays when somebody dies
+
+def kill_while_it_runs(ctx, cid, role, *options):
+    sandbox = Sandbox(ctx.containerd.run_detached(image.BUSYBOX, cid, "sleep", "1000", options=options))
+    os.kill(sandbox.roles()[role], signal.SIGKILL)
+    ctx.containerd.wait_stopped(cid)
+    ctx.containerd.task_rm_status(cid)
+
+
+DEATHS = {
+    "start": (test_kill.kill_at_start, test_kill.AT_START, test_kill.AT_START),
+    "create": (test_kill.kill_at_create, test_kill.STEADY, ("supervisor", "vmmd", "qemu")),
+    "run": (kill_while_it_runs, test_kill.STEADY, ("qemu",)),
+}
+
+
+@each(DEATHS, vm=True, deadline=300)
+def the_pods_links_are_as_before_after_a_kill(ctx, phase):
+    kill, every, some = DEATHS[phase]
+    with Networks(ctx) as nets:
+        ns = bridge_dual_stack(nets)
+        before = nets.dump(ns), nets.tc(ns)
+        for role in every if ctx.long else some:
+            cid = ctx.new_id()
+            kill(ctx, cid, role, *nets.options(ns))
+            run_delete(ctx.containerd, cid)
+            ctx.containerd.ctr("container", "rm", cid)
+            check_equal((nets.dump(ns), nets.tc(ns)), before, role)
 
 
 # -- traffic

@@ -12,81 +12,7 @@
 #include <unistd.h>
 
 #include "ipc/fds.h"
-#include "ipc/netd.pb-c.h"
-#include "ipc/tables.h"
-#include "tests/proc/common_role.h"
-
-static void own_netns(void)
-{
-	need_root();
-	CHECK(unshare(CLONE_NEWNET) == 0);
-}
-
-static void ip(const char *args)
-{
-	char command[256];
-
-	snprintf(command, sizeof(command), "ip %s", args);
-	if (system(command) != 0)
-		test_fail(__FILE__, __LINE__, "%s", command);
-}
-
-static int code(int status)
-{
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-static int vmmd = -1; /* its end of netd's channel */
-
-static struct started netd_up(void)
-{
-	struct started r;
-	int pair[2];
-
-	test_pair(pair);
-	r = role_up("bulkhead-netd", NETD_FD_VOID, NETD_FD_VMMD, pair[1]);
-	close(pair[1]);
-	fd_close(&vmmd);
-	vmmd = pair[0];
-	return r;
-}
-
-static int attach(struct started *r, uint32_t index, struct error *err)
-{
-	Ipc__NetdAttach m = IPC__NETD_ATTACH__INIT;
-
-	m.index = index;
-	return role_ask(r, &ipc_frontend_netd, NETD_ATTACH, &m.base, err);
-}
-
-/* All there is of links, addresses, qdiscs and filters: what an attach that fails must not change. */
-static void dump(char *ret, size_t size)
-{
-	FILE *f = popen("ip -o link; ip -o addr; tc qdisc show; "
-			"for l in eth0 peer0; do tc filter show dev $l ingress; done 2>&1", "r");
-	size_t n;
-
-	CHECK(f);
-	n = fread(ret, 1, size - 1, f);
-	ret[n] = '\0';
-	pclose(f);
-}
-
-static void veth(void)
-{
-	ip("link add eth0 mtu 1400 type veth peer name peer0");
-	ip("link set eth0 up");
-	ip("link set peer0 up");
-	ip("addr add 10.0.0.2/24 dev eth0");
-	usleep(100 * 1000); /* what IPv6 does at first */
-}
-
-static int scan(struct started *r, struct error *err)
-{
-	Ipc__NetdScan m = IPC__NETD_SCAN__INIT;
-
-	return role_ask(r, &ipc_frontend_netd, NETD_SCAN, &m.base, err);
-}
+#include "tests/proc/netd_rig.h"
 
 TEST(only_lo_is_answered_and_netd_is_done)
 {
@@ -96,10 +22,9 @@ TEST(only_lo_is_answered_and_netd_is_done)
 	own_netns();
 	ip("link set lo up");
 	r = netd_up();
-	CHECK_INT(scan(&r, &err), 0);
-	CHECK_INT(code(role_ends(&r, 5000)), 0);
-	role_close(&r);
-	fd_close(&vmmd);
+	CHECK_INT(netd_scan(&r, &err), 0);
+	CHECK_INT(exit_code(role_ends(&r, 5000)), 0);
+	netd_close(&r);
 }
 
 TEST(a_bridge_is_an_error_that_names_it_and_netd_goes_on)
@@ -112,13 +37,12 @@ TEST(a_bridge_is_an_error_that_names_it_and_netd_goes_on)
 	ip("link add eth0 type veth peer name peer0");
 	r = netd_up();
 	for (int i = 0; i < 3; i++) {
-		CHECK_INT(scan(&r, &err), EOPNOTSUPP);
+		CHECK_INT(netd_scan(&r, &err), EOPNOTSUPP);
 		CHECK_CONTAINS(err.msg, "br0 (bridge) cannot be given to a VM");
 	}
 	ip("link del br0");
-	CHECK_INT(scan(&r, &err), 0);
-	role_close(&r);
-	fd_close(&vmmd);
+	CHECK_INT(netd_scan(&r, &err), 0);
+	netd_close(&r);
 }
 
 /* One message from netd: its fds, or none. */
@@ -126,7 +50,7 @@ static size_t take(struct ipc_packet *p)
 {
 	struct error err = ERROR_INIT;
 
-	if (channel_recv(vmmd, &ipc_netd_vmmd, MSG_DONTWAIT, p, &err) != 1)
+	if (channel_recv(netd_vmmd, &ipc_netd_vmmd, MSG_DONTWAIT, p, &err) != 1)
 		test_fail(__FILE__, __LINE__, "nothing from netd: %s", err.msg);
 	return p->fds.n;
 }
@@ -135,17 +59,17 @@ TEST(a_link_is_attached_and_netd_leaves)
 {
 	Ipc__NetdDone done = IPC__NETD_DONE__INIT;
 	struct ipc_packet queue, end;
-	char before[16384], after[16384];
+	char before[NETD_DUMP_MAX], after[NETD_DUMP_MAX];
 	struct ifreq ifr = { 0 };
 	struct error err;
 	struct started r;
 
 	own_netns();
 	veth();
-	dump(before, sizeof(before));
+	netns_dump(before);
 	r = netd_up();
-	CHECK_INT(scan(&r, &err), 0);
-	if (attach(&r, 0, &err) != 0)
+	CHECK_INT(netd_scan(&r, &err), 0);
+	if (netd_attach(&r, 0, &err) != 0)
 		test_fail(__FILE__, __LINE__, "%s", err.msg);
 	CHECK_INT(take(&queue), 1);
 	CHECK_INT(queue.hdr.type, NETD_VMMD_QUEUE);
@@ -158,19 +82,19 @@ TEST(a_link_is_attached_and_netd_leaves)
 	CHECK(system("! ip -6 addr show tap0_bk | grep -q inet6") == 0);
 
 	/* A second time is refused, and so is a link that is not there. */
-	CHECK_INT(attach(&r, 0, &err), EALREADY);
-	CHECK_INT(attach(&r, 7, &err), EINVAL);
+	CHECK_INT(netd_attach(&r, 0, &err), EALREADY);
+	CHECK_INT(netd_attach(&r, 7, &err), EINVAL);
 	CHECK_INT(role_ask(&r, &ipc_frontend_netd, NETD_DONE, &done.base, &err), 0);
-	CHECK_INT(code(role_ends(&r, 5000)), 0);
+	CHECK_INT(exit_code(role_ends(&r, 5000)), 0);
 	role_close(&r);
 	/* With the last fd the tap goes; the qdisc is delete's. */
 	ipc_packet_done(&queue);
-	fd_close(&vmmd);
+	fd_close(&netd_vmmd);
 	CHECK_INT(if_nametoindex("tap0_bk"), 0);
-	dump(after, sizeof(after));
+	netns_dump(after);
 	CHECK(strcmp(before, after) != 0);
 	CHECK(system("tc qdisc del dev eth0 ingress || tc qdisc del dev peer0 ingress") == 0);
-	dump(after, sizeof(after));
+	netns_dump(after);
 	CHECK_STR(after, before);
 }
 
@@ -188,7 +112,7 @@ TEST(an_attach_that_fails_changes_nothing)
 			"has an ingress or clsact qdisc that is not ours" },
 		{ "ip link del eth0", "ip link add eth0 type veth peer name peer0", "No such device" },
 	};
-	char before[16384], after[16384];
+	char before[NETD_DUMP_MAX], after[NETD_DUMP_MAX];
 	struct error err;
 	struct started r;
 
@@ -197,17 +121,16 @@ TEST(an_attach_that_fails_changes_nothing)
 		if (i == 0)
 			veth();
 		r = netd_up();
-		CHECK_INT(scan(&r, &err), 0);
+		CHECK_INT(netd_scan(&r, &err), 0);
 		CHECK(system(cases[i].before) == 0);
-		dump(before, sizeof(before));
-		CHECK(attach(&r, 0, &err) != 0);
+		netns_dump(before);
+		CHECK(netd_attach(&r, 0, &err) != 0);
 		CHECK_CONTAINS(err.msg, "attach the link ");
 		CHECK_CONTAINS(err.msg, cases[i].why);
-		dump(after, sizeof(after));
+		netns_dump(after);
 		CHECK_STR(after, before);
 		CHECK(system(cases[i].after) == 0);
-		role_close(&r);
-		fd_close(&vmmd);
+		netd_close(&r);
 	}
 }
 
@@ -223,11 +146,10 @@ TEST(a_namespace_has_one_vm)
 	tap = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
 	CHECK(ioctl(tap, TUNSETIFF, &ifr) == 0);
 	r = netd_up();
-	CHECK_INT(scan(&r, &err), EBUSY);
+	CHECK_INT(netd_scan(&r, &err), EBUSY);
 	CHECK_CONTAINS(err.msg, "belongs to a VM that has this network namespace already");
 	close(tap);
-	role_close(&r);
-	fd_close(&vmmd);
+	netd_close(&r);
 }
 
 static int add_tap(const char *name)
@@ -251,11 +173,10 @@ TEST(the_name_decides_nothing_the_flag_does)
 	ip("link set lo name loop");
 	tap = add_tap("lo");
 	r = netd_up();
-	CHECK_INT(scan(&r, &err), 0);
-	CHECK_INT(attach(&r, 0, &err), 0); /* it is a link like any other */
+	CHECK_INT(netd_scan(&r, &err), 0);
+	CHECK_INT(netd_attach(&r, 0, &err), 0); /* it is a link like any other */
 	close(tap);
-	role_close(&r);
-	fd_close(&vmmd);
+	netd_close(&r);
 }
 
 TEST(odd_bytes_of_a_name_do_not_reach_the_sentence)
@@ -267,11 +188,10 @@ TEST(odd_bytes_of_a_name_do_not_reach_the_sentence)
 	own_netns();
 	tap = add_tap("e\x1b[1m\xff\x7f\xc2\x9b\\\"");
 	r = netd_up();
-	CHECK_INT(scan(&r, &err), EOPNOTSUPP);
+	CHECK_INT(netd_scan(&r, &err), EOPNOTSUPP);
 	CHECK_CONTAINS(err.msg, "the link e?[1m????\\\" (tun) cannot be given to a VM: its name");
 	close(tap);
-	role_close(&r);
-	fd_close(&vmmd);
+	netd_close(&r);
 }
 
 #define MANY 1000
@@ -292,11 +212,10 @@ TEST(a_thousand_links_are_counted_the_first_named)
 		close(tap);
 	}
 	r = netd_up();
-	CHECK_INT(scan(&r, &err), EOPNOTSUPP);
+	CHECK_INT(netd_scan(&r, &err), EOPNOTSUPP);
 	CHECK_CONTAINS(err.msg, "the links t0 (tun), t1 (tun), ");
 	CHECK_CONTAINS(err.msg, "t7 (tun) and 992 more are more than the 8");
-	role_close(&r);
-	fd_close(&vmmd);
+	netd_close(&r);
 }
 
 TEST(links_that_come_and_go_meanwhile)
@@ -319,15 +238,14 @@ TEST(links_that_come_and_go_meanwhile)
 		for (;;)
 			close(add_tap("churn"));
 	for (int i = 0; i < 50; i++) {
-		got = scan(&r, &err);
+		got = netd_scan(&r, &err);
 		if (got != EAGAIN)
 			CHECK_INT(got, EOPNOTSUPP);
 		CHECK_CONTAINS(err.msg, got == EAGAIN ? "changed during" : " more are more than");
 	}
 	kill(churn, SIGKILL);
 	waitpid(churn, NULL, 0);
-	role_close(&r);
-	fd_close(&vmmd);
+	netd_close(&r);
 }
 
 TEST(what_netd_holds)
@@ -341,8 +259,7 @@ TEST(what_netd_holds)
 	CHECK(!same_namespace(r.pid, getpid(), "mnt"));
 	CHECK(!same_namespace(r.pid, getpid(), "ipc"));
 	CHECK(!same_namespace(r.pid, getpid(), "uts"));
-	role_close(&r);
-	fd_close(&vmmd);
+	netd_close(&r);
 }
 
 TEST(the_frontend_goes_away)
@@ -352,9 +269,8 @@ TEST(the_frontend_goes_away)
 	own_netns();
 	r = netd_up();
 	fd_close(&r.channel);
-	CHECK_INT(code(role_ends(&r, 5000)), 0);
-	role_close(&r);
-	fd_close(&vmmd);
+	CHECK_INT(exit_code(role_ends(&r, 5000)), 0);
+	netd_close(&r);
 }
 
 TEST(the_supervisor_goes_away_before_lock)
@@ -364,7 +280,7 @@ TEST(the_supervisor_goes_away_before_lock)
 	own_netns();
 	r = role_start("bulkhead-netd", NETD_FD_VOID, NETD_FD_VMMD, 0);
 	fd_close(&r.ctl);
-	CHECK_INT(code(role_ends(&r, 5000)), 70);
+	CHECK_INT(exit_code(role_ends(&r, 5000)), 70);
 	role_close(&r);
 }
 
@@ -382,7 +298,7 @@ TEST(no_answer_before_lock)
 	usleep(200 * 1000);
 	CHECK_INT(recv(r.channel, &c, 1, MSG_DONTWAIT), -1);
 	role_lock(&r);
-	CHECK_INT(code(role_ends(&r, 5000)), 0);
+	CHECK_INT(exit_code(role_ends(&r, 5000)), 0);
 	role_close(&r);
 }
 
@@ -394,7 +310,7 @@ TEST(a_start_without_its_fds_fails_with_a_sentence)
 	own_netns();
 	/* The void at the wrong number: where it belongs there is nothing. */
 	r = role_start("bulkhead-netd", NETD_FD_VOID + 3, -1, -1);
-	CHECK_INT(code(role_ends(&r, 5000)), 70);
+	CHECK_INT(exit_code(role_ends(&r, 5000)), 70);
 	CHECK_INT(ctl_recv(r.ctl, MSG_DONTWAIT, &msg), 1);
 	CHECK_INT(msg.type, CTL_FAILED);
 	CHECK(msg.text[0] != '\0');

@@ -331,7 +331,7 @@ static void check_not_taken(pid_t pid, const char *recorded)
 	CHECK_INT(create(&s, "dead", &err), 0);
 	CHECK_INT(sandbox_write(&s, "supervisor", recorded, &err), 0);
 	CHECK_INT(process_open(&s, &err), -ESRCH);
-	launcher_teardown(&s);
+	launcher_teardown(&s, &config);
 	end_process(pid);
 }
 

@@ -1,0 +1,272 @@
+/*
+ * An attach that fails, or ends with netd's death, at each of its system calls:
+ * the namespace is as it was, byte for byte, and there is a sentence.
+ */
+#include <errno.h>
+#include <net/if.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/proc/netd_rig.h"
+
+#define CALLS_MAX 500
+#define SYSCALL_STOP (SIGTRAP | 0x80)
+
+enum { SENT, ENDED, DIED };
+
+/* Made to happen at call number `at` of those that count. */
+struct fault {
+	int at;
+	bool kill; /* every call counts, and netd dies of it; else those that can fail do */
+	bool met;
+};
+
+static bool can_fail(unsigned long long nr)
+{
+	return nr == SYS_sendmsg || nr == SYS_recvmsg || nr == SYS_ioctl;
+}
+
+/* To the next stop. False: it has ended. */
+static bool step(pid_t pid, struct user_regs_struct *regs)
+{
+	int status;
+
+	CHECK(ptrace(PTRACE_SYSCALL, pid, 0, 0) == 0);
+	for (;;) {
+		CHECK_INT(waitpid(pid, &status, __WALL), pid);
+		if (!WIFSTOPPED(status))
+			return false;
+		if (WSTOPSIG(status) == SYSCALL_STOP)
+			break;
+		CHECK(ptrace(PTRACE_SYSCALL, pid, 0, 0) == 0);
+	}
+	CHECK(ptrace(PTRACE_GETREGS, pid, 0, regs) == 0);
+	return true;
+}
+
+static void seize(pid_t pid)
+{
+	int status;
+
+	CHECK(ptrace(PTRACE_SEIZE, pid, 0, PTRACE_O_TRACESYSGOOD) == 0);
+	CHECK(ptrace(PTRACE_INTERRUPT, pid, 0, 0) == 0);
+	CHECK_INT(waitpid(pid, &status, __WALL), pid);
+}
+
+static void send_attach(struct started *r)
+{
+	Ipc__NetdAttach m = IPC__NETD_ATTACH__INIT;
+	struct error err = ERROR_INIT;
+
+	CHECK_INT(channel_send(r->channel, &ipc_frontend_netd, IPC_REQUEST, NETD_ATTACH, 77, &m.base,
+			  NULL, 0, 5000, &err), 0);
+}
+
+/* From the request until netd waits for the next one, or has ended. */
+static bool follow(struct started *r, struct fault *f)
+{
+	struct user_regs_struct regs;
+	int calls = 0;
+	bool begun = false;
+
+	while (step(r->pid, &regs)) {
+		struct pollfd answered = { .fd = r->channel, .events = POLLIN };
+		/* What is undone of the answer has been seen: the request, at the latest. */
+		bool counts = begun && (f->kill || can_fail(regs.orig_rax));
+
+		if (begun && regs.orig_rax == SYS_ppoll && poll(&answered, 1, 0) == 1) {
+			CHECK(ptrace(PTRACE_DETACH, r->pid, 0, 0) == 0);
+			return true;
+		}
+		begun |= regs.orig_rax == SYS_recvmsg;
+		f->met = counts && calls++ == f->at;
+		if (f->met && f->kill) {
+			CHECK(kill(r->pid, SIGKILL) == 0);
+			CHECK_INT(waitpid(r->pid, NULL, __WALL), r->pid);
+			break;
+		}
+		if (f->met) {
+			regs.orig_rax = SYS_getpid;
+			CHECK(ptrace(PTRACE_SETREGS, r->pid, 0, &regs) == 0);
+		}
+		if (!step(r->pid, &regs))
+			break; /* its exit */
+		if (f->met) {
+			regs.rax = (unsigned long long)-ENOMEM;
+			CHECK(ptrace(PTRACE_SETREGS, r->pid, 0, &regs) == 0);
+			f->at = -1;
+		}
+	}
+	r->pid = -1;
+	return false;
+}
+
+/* Whether the attach was refused, with a sentence. */
+static bool refused(struct started *r)
+{
+	struct error err = ERROR_INIT;
+	struct ipc_packet p;
+	bool is_error;
+
+	CHECK_INT(channel_recv(r->channel, &ipc_frontend_netd, MSG_DONTWAIT, &p, &err), 1);
+	is_error = p.hdr.kind == IPC_ERROR;
+	if (is_error) {
+		CHECK_INT(ipc_decode_error(&p, &err), 0);
+		CHECK_CONTAINS(err.msg, "attach the link ");
+	}
+	ipc_packet_done(&p);
+	return is_error;
+}
+
+struct tally {
+	int refused, attached, ended;
+};
+
+/* Of the same pod, before anybody has cleaned up: takes over what it finds. Killed in its turn. */
+static void next_sandbox(void)
+{
+	struct started r = netd_up();
+	struct error err = ERROR_INIT;
+
+	CHECK_INT(netd_scan(&r, &err), 0);
+	if (netd_attach(&r, 0, &err) != 0)
+		test_fail(__FILE__, __LINE__, "%s", err.msg);
+	netd_close(&r);
+}
+
+/* One attach with this fault. Afterwards everything is as before, with `delete` where netd is gone. */
+static void attach_with(struct fault *f, const char *before, struct tally *t)
+{
+	struct started r = netd_up();
+	char after[NETD_DUMP_MAX];
+	struct error err;
+	bool lives;
+
+	CHECK_INT(netd_scan(&r, &err), 0);
+	seize(r.pid);
+	send_attach(&r);
+	lives = follow(&r, f);
+	if (lives && refused(&r)) {
+		t->refused++;
+		fd_close(&netd_vmmd); /* a tap may be on its way */
+		netns_dump(after);
+		CHECK_STR(after, before);
+		netd_close(&r);
+		return;
+	}
+	if (lives)
+		t->attached++;
+	else
+		t->ended++;
+	netd_close(&r);
+	if (!lives)
+		next_sandbox();
+	CHECK_INT(netd_clean(), 0);
+	netns_dump(after);
+	CHECK_STR(after, before);
+}
+
+static struct tally at_every_call(bool kill)
+{
+	char before[NETD_DUMP_MAX];
+	struct fault f;
+	struct tally t = { 0 };
+	int n;
+
+	own_netns();
+	veth();
+	netns_dump(before);
+	for (n = 0; n < CALLS_MAX && t.attached + t.refused + t.ended == n; n++) {
+		f = (struct fault){ .at = n, .kill = kill };
+		attach_with(&f, before, &t);
+		if (f.at == n && !kill)
+			break; /* there are no more */
+		if (kill && t.attached)
+			break;
+	}
+	CHECK(n < CALLS_MAX);
+	return t;
+}
+
+TEST(every_call_of_an_attach_fails_once)
+{
+	struct tally t = at_every_call(false);
+
+	CHECK(t.refused > 15); /* a tap, its set-up, two qdiscs, two filters, the fds: asked and answered */
+}
+
+TEST(netd_is_killed_at_every_call_of_an_attach)
+{
+	struct tally t = at_every_call(true);
+
+	CHECK(t.ended > 20);
+}
+
+/* As netd makes it. */
+static void add_ours(const char *link)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command), "tc qdisc add dev %s ingress_block %u ingress", link,
+		0x80000000U | if_nametoindex(link));
+	CHECK(system(command) == 0);
+}
+
+TEST(what_is_not_ours_stays)
+{
+	char before[NETD_DUMP_MAX], after[NETD_DUMP_MAX];
+
+	own_netns();
+	veth();
+	CHECK(system("tc qdisc add dev eth0 ingress; tc qdisc add dev peer0 ingress_block 7 ingress; "
+		     "tc filter add block 7 protocol all prio 1 u32 match u32 0 0 "
+		     "action mirred egress redirect dev eth0") == 0);
+	netns_dump(before);
+	CHECK_INT(netd_clean(), 0);
+	netns_dump(after);
+	CHECK_STR(after, before);
+}
+
+TEST(nothing_is_taken_from_a_vm)
+{
+	char before[NETD_DUMP_MAX], after[NETD_DUMP_MAX];
+	struct started r;
+	struct error err;
+
+	own_netns();
+	veth();
+	r = netd_up();
+	CHECK_INT(netd_scan(&r, &err), 0);
+	CHECK_INT(netd_attach(&r, 0, &err), 0);
+	netns_dump(before);
+	CHECK_INT(netd_clean(), 0);
+	netns_dump(after);
+	CHECK_STR(after, before);
+	netd_close(&r);
+}
+
+#define PAIRS 40
+
+TEST(more_links_than_one_look_finds)
+{
+	char name[16], args[64];
+
+	own_netns();
+	for (int i = 0; i < PAIRS; i++) {
+		snprintf(args, sizeof(args), "link add a%d type veth peer name b%d", i, i);
+		ip(args);
+		for (const char *c = "ab"; *c; c++) {
+			snprintf(name, sizeof(name), "%c%d", *c, i);
+			add_ours(name);
+		}
+	}
+	CHECK_INT(netd_clean(), 0);
+	CHECK(system("! tc qdisc show | grep ingress") == 0);
+}

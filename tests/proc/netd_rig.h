@@ -1,0 +1,33 @@
+/* The real netd in a network namespace of the test's own. */
+#pragma once
+
+#include "ipc/netd.pb-c.h"
+#include "ipc/tables.h"
+#include "tests/proc/common_role.h"
+
+#define NETD_DUMP_MAX 16384
+
+extern int netd_vmmd; /* vmmd's end of netd's channel; -1: closed */
+
+void own_netns(void);
+
+/* Runs `ip ARGS`, which must succeed. */
+void ip(const char *args);
+
+/* eth0, which is up with an address, and its other end peer0. */
+void veth(void);
+
+/* All there is of links, addresses, qdiscs and filters: what an attach that fails must not change. */
+void netns_dump(char ret[NETD_DUMP_MAX]);
+
+struct started netd_up(void);
+void netd_close(struct started *r);
+
+/* 0, or the code of the error that netd answers. */
+int netd_scan(struct started *r, struct error *err);
+int netd_attach(struct started *r, uint32_t index, struct error *err);
+
+/* Runs netd as `delete` does. Its exit status. */
+int netd_clean(void);
+
+int exit_code(int status);
