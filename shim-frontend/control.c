@@ -237,7 +237,7 @@ void handle_resize(void *ctx, struct rpc *rpc)
 	struct process *p = find_process(fe, r->id, r->exec_id, &err);
 	struct question *q;
 
-	if (p && p->exit.seen) {
+	if (p && p->terminal && p->exit.seen) {
 		error_set(&err, EBUSY, "resize %s: it is stopped", process_name(p));
 		p = NULL;
 	}

@@ -347,11 +347,12 @@ static void signal_answered(void *ctx, const ProtobufCMessage *reply, struct fdl
 	free(p);
 }
 
-static int check_kill(const struct process *of, uint32_t signal, struct error *err)
+static int check_kill(const struct process *of, uint32_t signal, bool all, struct error *err)
 {
 	if (signal < 1 || signal > 64)
 		return error_set(err, EINVAL, "kill %s: %u is no signal", process_name(of), signal);
-	if (of->exit.seen)
+	/* In a pod that shares its PID namespace others may outlive the init. */
+	if (of->exit.seen && !all)
 		return error_set(err, ESRCH, "kill %s: process already finished", process_name(of));
 	if (!process_is_init(of) && of->state != PROCESS_RUNNING)
 		return error_set(err, EBUSY, "kill %s: it is not started", process_name(of));
@@ -365,9 +366,10 @@ static void handle_kill(void *ctx, struct rpc *rpc)
 	Ipc__AgentdSignal request = IPC__AGENTD_SIGNAL__INIT;
 	struct error err = ERROR_INIT;
 	struct process *of = find_process(fe, r->id, r->exec_id, &err);
+	bool all = r->all && of && process_is_init(of);
 	struct pending *p;
 
-	if (!of || check_kill(of, r->signal, &err) < 0) {
+	if (!of || check_kill(of, r->signal, all, &err) < 0) {
 		rpc_fail(rpc, &err);
 		return;
 	}
@@ -376,7 +378,7 @@ static void handle_kill(void *ctx, struct rpc *rpc)
 	request.index = of->container->index;
 	request.process = of->number;
 	request.signal = r->signal;
-	request.all = r->all && process_is_init(of);
+	request.all = all;
 	if (call_start(&fe->agentd, AGENTD_SIGNAL, &request.base, frontend_ms(fe, SIGNAL_MS),
 		    signal_answered, p, &err) < 0)
 		signal_answered(p, NULL, NULL, &err);

@@ -298,6 +298,23 @@ TEST (kill_is_a_question_to_agentd) {
 	end();
 }
 
+TEST (kill_all_goes_on_when_the_init_has_ended) {
+	Containerd__KillRequest kill = CONTAINERD__KILL_REQUEST__INIT;
+
+	kill.id = (char *)SANDBOX;
+	kill.signal = SIGKILL;
+	kill.all = true;
+	running();
+	fx_exited(&fx, fx.last_process, 0);
+	CHECK(fx_until(&fx, fx.topics, "/tasks/exit", 1000));
+	fx.trace[0] = '\0';
+	CHECK_INT(fx_call(&fx, &c, "Kill", &kill.base, &a), 0);
+	CHECK_STR(fx.trace, "agentd.signal ");
+	fx_rule(&fx, "agentd.signal", ACT_FAIL, ESRCH, "no such process");
+	CHECK_INT(fx_call(&fx, &c, "Kill", &kill.base, &a), 0);
+	end();
+}
+
 TEST (kill_of_one_that_was_never_started_ends_it) {
 	uint32_t wait;
 

@@ -20,9 +20,10 @@ def run_delete(containerd, cid):
 class HandMade:
     """One container's bundle and the shim that serves it."""
 
-    def __init__(self, containerd, cid, bin_dir=None, cmd=("/bin/sleep", "1000")):
+    def __init__(self, containerd, cid, bin_dir=None, cmd=("/bin/sleep", "1000"), shim=None):
+        """shim: another one than containerd's, as its binary in bin_dir is called."""
         self.containerd, self.id = containerd, cid
-        name = f"containerd-shim-{containerd.shim}-v2"
+        name = f"containerd-shim-{shim or containerd.shim}-v2"
         self.binary = os.path.join(bin_dir or containerd.bin_dir, name)
         self.dir = os.path.join(lab.work_dir(), "hand", cid)
         self.bundle = os.path.join(self.dir, containerd.namespace, cid)
@@ -31,7 +32,7 @@ class HandMade:
         os.makedirs(self.rootfs_dir)
         os.makedirs(self.io)
         os.chmod(self.bundle, 0o711)
-        self.spec = self._default_spec(cmd)
+        self.spec = self._default_spec(cid, cmd)
         self.write_spec()
         self.address = None
         self.parents_fds = ()  # what `start` inherits besides 0 to 2
@@ -40,14 +41,27 @@ class HandMade:
 
     # -- the bundle
 
-    def _default_spec(self, cmd):
+    def _default_spec(self, cid, cmd):
         spec = json.loads(run(["ctr", "oci", "spec"], check=True).text)
         spec["process"]["args"] = list(cmd)
         spec["process"]["env"] = ["PATH=/bin:/usr/bin"]
         spec["process"]["terminal"] = False
         spec["root"] = {"path": "rootfs"}
-        spec["linux"]["cgroupsPath"] = f"/{self.containerd.namespace}/{self.id}"
+        spec["linux"]["cgroupsPath"] = f"/{self.containerd.namespace}/{cid}"
         return spec
+
+    def sibling(self, cid, cmd, lower):
+        """(bundle, rootfs) of a further container of the pod whose first this one is."""
+        bundle, data = os.path.join(self.dir, self.containerd.namespace, cid), os.path.join(self.dir, cid)
+        upper, work = os.path.join(data, "upper"), os.path.join(data, "work")
+        for d in (os.path.join(bundle, "rootfs"), upper, work):
+            os.makedirs(d)
+        spec = self._default_spec(cid, cmd)
+        spec["annotations"] = {"io.kubernetes.cri.container-type": "container",
+                               "io.kubernetes.cri.sandbox-id": self.id}
+        with open(os.path.join(bundle, "config.json"), "w") as f:
+            json.dump(spec, f)
+        return bundle, [("overlay", "overlay", [f"workdir={work}", f"upperdir={upper}", f"lowerdir={lower}"])]
 
     def write_spec(self, data=None):
         """The spec, or anything a bad writer might leave there."""

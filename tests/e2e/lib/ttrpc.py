@@ -210,7 +210,7 @@ class Task(Client):
         return text(any_, 1), decode(first(any_, 2, b""))
 
     def checkpoint(self, cid):
-        self.call("Checkpoint", encode((1, cid), (2, "/nowhere")))
+        self.call("Checkpoint", encode((1, cid), (2, "/proc/nowhere")))
 
     def wait(self, cid, exec_id="", deadline=60):
         return first(self.call("Wait", encode((1, cid), (2, exec_id)), deadline=deadline), 1)
