@@ -64,6 +64,28 @@ static int handle_stop(struct helper *h, const ProtobufCMessage *request,
 	return r < 0 ? error_wrap(err, "stop") : 0;
 }
 
+static int add_nic(struct vm *vm, const Ipc__VmmdLaunch__Nic *m, struct error *err)
+{
+	struct nic_config nic;
+	int r = nics_receive(&vm->nics, VMMD_FD_NETD, err);
+
+	if (r == 0)
+		r = nics_take(&vm->nics, m, &nic, err);
+	return r < 0 ? r : hotplug_add_nic_consume(vm, m->index, &nic.config, err);
+}
+
+static int handle_add_nic(struct helper *h, const ProtobufCMessage *request,
+	const ProtobufCMessage **reply, struct fdlist *reply_fds, struct error *err)
+{
+	const Ipc__VmmdAddNic *msg = (const Ipc__VmmdAddNic *)request;
+	int r = msg->nic ? add_nic(h->ctx, msg->nic, err) :
+			   error_set(err, EINVAL, "there is no NIC in it");
+
+	(void)reply, (void)reply_fds;
+	vm_sources(h->ctx);
+	return r < 0 ? error_wrap(err, "add NIC") : 0;
+}
+
 static int handle_add_block(struct helper *h, const ProtobufCMessage *request,
 	const ProtobufCMessage **reply, struct fdlist *reply_fds, struct error *err)
 {
@@ -127,6 +149,7 @@ static const struct helper_request requests[] = {
 	{ VMMD_CONT, handle_cont, .states = VMMD_LAUNCHED, .then = VMMD_RUNNING },
 	{ VMMD_PAUSE, handle_pause, .states = VMMD_RUNNING, .then = VMMD_PAUSED },
 	{ VMMD_RESUME, handle_resume, .states = VMMD_PAUSED, .then = VMMD_RUNNING },
+	{ VMMD_ADD_NIC, handle_add_nic, .states = VMMD_RUNNING },
 	{ VMMD_ADD_BLOCK, handle_add_block, .states = VMMD_RUNNING },
 	{ VMMD_ADD_MEMORY, handle_add_memory, .states = VMMD_RUNNING },
 	{ VMMD_ADD_CPU, handle_add_cpu, .states = VMMD_RUNNING },

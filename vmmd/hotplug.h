@@ -40,6 +40,7 @@ void ports_give(struct hotplug *h, int port);
  * Each: 0, or -errno with err, and nothing has changed. -EEXIST: the index is
  * taken; -EPIPE: QEMU has ended. Those with an fd take it, also on failure.
  */
+/* The config's id is ours to set. */
 int hotplug_add_nic_consume(struct vm *vm, uint32_t index, struct network_device_config *config,
 	struct error *err);
 

@@ -8,7 +8,6 @@
 #include "ipc/mountd.pb-c.h"
 #include "ipc/tables.h"
 #include "ipc/vmmd.pb-c.h"
-#include "vmmd/net.h"
 #include "vmmd/vmmd.h"
 
 #define GREETING_TIMEOUT_MS 10000
@@ -153,7 +152,7 @@ static int build(struct vm *vm, const struct qemu_config *config, const Ipc__Vmm
 	if (r == 0 && request->share)
 		r = add_share(c, err);
 	if (r == 0)
-		r = nics_add(c, VMMD_FD_NETD, request, err);
+		r = nics_add(&vm->nics, c, VMMD_FD_NETD, request, err);
 	if (r == 0)
 		r = connect_qemu(vm, c, ends, err);
 	return r;
@@ -202,6 +201,7 @@ int vm_launch(struct vm *vm, const Ipc__VmmdLaunch *request, struct error *err)
 		accels[config.accel], request->vcpus, request->memory_mib,
 		request->share ? ", shared directory" : "", request->n_nics);
 	r = launch(vm, &config, request, &ends, err);
+	nics_done(&vm->nics); /* of links that LAUNCH did not name */
 	if (r < 0) {
 		vm_kill(vm);
 		vm_done(vm);

@@ -10,10 +10,9 @@
 
 #include "common/fd.h"
 #include "ipc/netd.pb-c.h"
-#include "vmmd/netdev.h"
 #include "vmmd/qemu_cmdline.h"
 
-void nic_fds_done(struct nic_fds *f)
+static void nic_fds_done(struct nic_fds *f)
 {
 	for (unsigned i = 0; i < f->queues; i++) {
 		fd_close(&f->tap[i]);
@@ -107,53 +106,55 @@ int nics_receive(struct nics *n, int channel, struct error *err)
 {
 	int r = 0;
 
+	if (n->lost)
+		return error_set(err, EPROTO, "netd: it has broken the protocol before");
 	while (r == 0)
 		r = receive_one(n, channel, err);
-	return r == -EAGAIN ? 0 : error_wrap(err, "netd");
+	if (r == -EAGAIN)
+		return 0;
+	nics_done(n);
+	n->lost = true;
+	return error_wrap(err, "netd");
 }
 
-int nics_take(struct nics *n, uint32_t index, struct nic_fds *ret, struct error *err)
+int nics_take(struct nics *n, const Ipc__VmmdLaunch__Nic *m, struct nic_config *ret,
+	struct error *err)
 {
-	if (index >= NETWORK_LINKS_MAX || !n->nic[index].complete)
-		return error_set(err, EPROTO, "netd has sent no tap for link %u", index);
-	*ret = n->nic[index];
-	n->nic[index] = (struct nic_fds){ .queues = 0 };
+	*ret = (struct nic_config){ .config = { .host_mtu = m->mtu } };
+	if (m->mac.len != sizeof(ret->config.mac))
+		return error_set(err, EPROTO, "link %u has a MAC address of %zu bytes", m->index,
+			m->mac.len);
+	if (m->index >= NETWORK_LINKS_MAX || !n->nic[m->index].complete)
+		return error_set(err, EPROTO, "netd has sent no tap for link %u", m->index);
+	ret->fds = n->nic[m->index];
+	n->nic[m->index] = (struct nic_fds){ .queues = 0 };
+	memcpy(ret->config.mac, m->mac.data, sizeof(ret->config.mac));
+	ret->config.queues = ret->fds.queues;
+	ret->config.queue_fds = ret->fds.tap;
+	ret->config.vhost_fds = ret->fds.vhost ? ret->fds.vhost_fd : NULL;
 	return 0;
 }
 
 static int add_nic(struct qemu_cmdline *c, struct nics *n, const Ipc__VmmdLaunch__Nic *m,
 	struct error *err)
 {
-	struct network_device_config config = { .host_mtu = m->mtu };
-	struct nic_fds fds;
+	struct nic_config nic;
 	char id[QEMU_ID_SIZE];
-	int r;
+	int r = nics_take(n, m, &nic, err);
 
-	if (m->mac.len != sizeof(config.mac))
-		return error_set(err, EPROTO, "link %u has a MAC address of %zu bytes", m->index,
-			m->mac.len);
-	r = nics_take(n, m->index, &fds, err);
 	if (r < 0)
 		return r;
 	snprintf(id, sizeof(id), "net%u", m->index);
-	memcpy(config.mac, m->mac.data, sizeof(config.mac));
-	config.id = id;
-	config.queues = fds.queues;
-	config.queue_fds = fds.tap;
-	config.vhost_fds = fds.vhost ? fds.vhost_fd : NULL;
-	return qemu_cmdline_add_network_device_consume(c, &config, err);
+	nic.config.id = id;
+	return qemu_cmdline_add_network_device_consume(c, &nic.config, err);
 }
 
-int nics_add(struct qemu_cmdline *c, int channel, const Ipc__VmmdLaunch *request,
+int nics_add(struct nics *n, struct qemu_cmdline *c, int channel, const Ipc__VmmdLaunch *request,
 	struct error *err)
 {
-	CLEANUP(nics_done) struct nics n = { 0 };
-	int r = 0;
+	int r = request->n_nics ? nics_receive(n, channel, err) : 0;
 
-	if (request->n_nics == 0)
-		return 0;
-	r = nics_receive(&n, channel, err);
 	for (size_t i = 0; r == 0 && i < request->n_nics; i++)
-		r = add_nic(c, &n, request->nics[i], err);
+		r = add_nic(c, n, request->nics[i], err);
 	return r;
 }

@@ -10,6 +10,7 @@
 #include "common/error.h"
 #include "ipc/tables.h"
 #include "ipc/vmmd.pb-c.h"
+#include "vmmd/netdev.h"
 
 /* What netd has sent for one link. Owns the fds. */
 struct nic_fds {
@@ -21,6 +22,7 @@ struct nic_fds {
 
 struct nics {
 	struct nic_fds nic[NETWORK_LINKS_MAX];
+	bool lost; /* netd has broken the protocol: nothing that comes from it is taken any more */
 };
 
 void nics_done(struct nics *n);
@@ -31,15 +33,21 @@ void nics_done(struct nics *n);
  */
 int nics_receive(struct nics *n, int channel, struct error *err);
 
+/* One link, ready to become a device; config points into fds. */
+struct nic_config {
+	struct nic_fds fds;
+	struct network_device_config config;
+};
+
 /*
- * The fds of link index, all of them: the caller's from here on. -EPROTO with
- * err when they have not come.
+ * What a link needs that the frontend has named: its fds, all of them, are the caller's
+ * from here on. The config's id is not set. -EPROTO with err when they have not come.
  */
-int nics_take(struct nics *n, uint32_t index, struct nic_fds *ret, struct error *err);
-void nic_fds_done(struct nic_fds *f);
+int nics_take(struct nics *n, const Ipc__VmmdLaunch__Nic *m, struct nic_config *ret,
+	struct error *err);
 
 struct qemu_cmdline;
 
-/* LAUNCH: takes from the channel what its NICs need and makes devices of it. All or nothing is left over. */
-int nics_add(struct qemu_cmdline *c, int channel, const Ipc__VmmdLaunch *request,
+/* LAUNCH: takes from the channel what its NICs need and makes devices of it. */
+int nics_add(struct nics *n, struct qemu_cmdline *c, int channel, const Ipc__VmmdLaunch *request,
 	struct error *err);

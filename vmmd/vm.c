@@ -550,6 +550,7 @@ void vm_init(struct vm *vm, const struct vmmd_options *options, struct helper *h
 
 void vm_done(struct vm *vm)
 {
+	nics_done(&vm->nics);
 	hotplug_done(&vm->hotplug);
 	qmp_done(&vm->qmp);
 	fd_close(&vm->stderr_fd);

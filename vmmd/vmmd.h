@@ -9,6 +9,7 @@
 #include "ipc/vmmd.pb-c.h"
 #include "vmmd/hotplug.h"
 #include "vmmd/lines.h"
+#include "vmmd/net.h"
 #include "vmmd/qemu_cmdline.h"
 #include "vmmd/qmp.h"
 
@@ -43,6 +44,7 @@ struct vm {
 	const char *unasked; /* what QEMU did to the guest unasked: it is lost */
 	const char *leaving; /* the id of the device that is awaited to go; NULL: none */
 	enum vm_left left;
+	struct nics nics; /* that have come from netd and are no devices yet */
 	struct hotplug hotplug;
 	uint64_t virtio_mem_size, virtio_mem_wanted; /* bytes: what the guest has taken, is to take */
 	bool exited;

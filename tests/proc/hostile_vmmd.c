@@ -273,6 +273,34 @@ TEST(taps_that_are_not_the_links)
 	}
 }
 
+/* Of a netd that has broken the protocol while the VM runs nothing is taken any more. */
+TEST(add_nic_from_a_netd_that_is_lost)
+{
+	Ipc__VmmdAddNic msg = IPC__VMMD_ADD_NIC__INIT;
+	Ipc__VmmdLaunch__Nic nic = IPC__VMMD_LAUNCH__NIC__INIT;
+	uint8_t mac[6] = { 2 };
+	struct error err = ERROR_INIT;
+
+	need_root();
+	CHECK(unshare(CLONE_NEWNET) == 0);
+	nic.mac.data = mac;
+	nic.mac.len = sizeof(mac);
+	msg.nic = &nic;
+	fake_launch(&fake);
+	fake_cont(&fake);
+	send_queue(0, 0, tap_fd("tap0_bk", IFF_TAP | IFF_NO_PI | IFF_VNET_HDR));
+	send_end(9, 1);
+	rig_ask_error(&fake.rig, VMMD_ADD_NIC, &msg.base, &err);
+	CHECK_STR(err.msg, "add NIC: netd: the end of link 9");
+	CHECK_INT(if_nametoindex("tap0_bk"), 0);
+	send_queue(0, 0, tap_fd("tap0_bk", IFF_TAP | IFF_NO_PI | IFF_VNET_HDR));
+	send_end(0, 1);
+	rig_ask_error(&fake.rig, VMMD_ADD_NIC, &msg.base, &err);
+	CHECK_STR(err.msg, "add NIC: netd: it has broken the protocol before");
+	down(false);
+	CHECK_INT(if_nametoindex("tap0_bk"), 0);
+}
+
 /* ---- QEMU's slot: it answers EXEC by an error, or its end closes ---- */
 
 static void up_for_slot(const struct ipc_message *row, struct hostile_end *ret)
