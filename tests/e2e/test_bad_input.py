@@ -127,6 +127,18 @@ def a_network_namespace_that_is_not_there(ctx):
         refused(hand, "/run/netns/nobody")
 
 
+@test(vm=True)
+def a_path_that_is_no_network_namespace(ctx):
+    """Something else, or a namespace of another type; nothing of it is joined."""
+    for path in ("/proc/self/ns/mnt", "/proc/self/ns/user", "/etc/passwd", "/dev/zero", "/etc"):
+        with hand_made(ctx) as hand:
+            for ns in hand.spec["linux"]["namespaces"]:
+                if ns["type"] == "network":
+                    ns["path"] = path
+            hand.write_spec()
+            refused(hand, f"{path} is not a network namespace")
+
+
 # -- the root file system
 
 @test(vm=True)

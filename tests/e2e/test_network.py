@@ -3,10 +3,12 @@
 import json
 import os
 import signal
+import struct
 import subprocess
 
 import test_kill
 from lib import image, proc
+from lib.inject import Died, Victim, signal_name
 from lib.net import Networks, inside, ip
 from lib.proc import Sandbox
 from lib.runner import Skip, check, check_contains, check_equal, each, test
@@ -168,6 +170,41 @@ def the_pods_links_are_as_before_after_a_kill(ctx, phase):
             run_delete(ctx.containerd, cid)
             ctx.containerd.ctr("container", "rm", cid)
             check_equal((nets.dump(ns), nets.tc(ns)), before, role)
+
+
+TUN = {"TUNSETIFF": 0x400454ca, "TUNSETPERSIST": 0x400454cb, "TUNSETOWNER": 0x400454cc, "TUNSETGROUP": 0x400454ce}
+SYS_IOCTL = 16
+
+
+@test(vm=True)
+def qemu_cannot_keep_its_tap(ctx):
+    """A QEMU that has been taken over: its filter ends it, and the tap goes with it."""
+    with Networks(ctx) as nets:
+        ns = by_hand(nets, "addr add 10.13.0.2/24 dev eth0")
+        before = nets.dump(ns), nets.tc(ns)
+        for name, request in TUN.items():
+            cid = ctx.new_id()
+            client = test_kill.begin(ctx, cid, *nets.options(ns))
+            sandbox, pid = test_kill.watch_for("qemu", client)
+            check(sandbox, "QEMU was not seen")
+            tap = proc.wait_until(lambda: tap_of(pid), 5, "QEMU has its tap")
+            try:
+                Victim(pid).call(SYS_IOCTL, tap, request, struct.pack("16sH22x", b"tap9", 2))
+                raise AssertionError(f"{name} was answered")
+            except Died as end:
+                check_equal(signal_name(end.signal), "SIGSYS", name)
+            test_kill.failed_with_a_reason(client)
+            run_delete(ctx.containerd, cid)
+            ctx.containerd.ctr("container", "rm", cid)
+            check_equal((nets.dump(ns), nets.tc(ns)), before, name)
+
+
+def tap_of(pid):
+    """Its number in a QEMU that has its threads, or nothing."""
+    if int(proc.status_field(pid, "Threads") or 0) < 3:
+        return None
+    return next((int(n) for n in os.listdir(f"/proc/{pid}/fd")
+                 if os.readlink(f"/proc/{pid}/fd/{n}") == "/dev/net/tun"), None)
 
 
 # -- traffic

@@ -6,7 +6,8 @@ import re
 import sys
 
 CASES = [f"A{i}" for i in range(1, 13)] + [f"B{i}" for i in range(1, 17)] + [f"C{i}" for i in range(1, 14)]
-ROW = re.compile(r"^\| ([ABC]\d+) \|(.*)\|(.*)\|$", re.M)
+CASES += ["F8", "G8"]
+ROW = re.compile(r"^\| ([A-G]\d+) \|(.*)\|(.*)\|$", re.M)
 NAMED = re.compile(r"`([\w.]+): (\w+)`")
 EXCUSES = ("does not apply", "does not exist", "not shown yet")
 
