@@ -2,17 +2,19 @@
 
 import json
 import os
+import select
 import signal
 import struct
 import subprocess
+import time
 
 import test_kill
-from lib import image, proc
+from lib import image, leaks, proc
 from lib.inject import Died, Victim, signal_name
 from lib.net import Networks, inside, ip
 from lib.proc import Sandbox
 from lib.runner import Skip, check, check_contains, check_equal, each, test
-from lib.shim import run_delete
+from lib.shim import HandMade, run_delete
 
 DUAL = ("10.88.0.0/24", "fd88::/64")
 BOTH = ("0.0.0.0/0", "::/0")
@@ -172,6 +174,58 @@ def the_pods_links_are_as_before_after_a_kill(ctx, phase):
             check_equal((nets.dump(ns), nets.tc(ns)), before, role)
 
 
+ROUNDS, LONG_ROUNDS = 3, 200
+FILES_TOLERATED = 300  # test_repeat.py says why
+
+
+@test(vm=True, deadline=9000)
+def sandboxes_in_sequence(ctx):
+    """In one pod: each finds what the first found, and leaves it so."""
+    with Networks(ctx) as nets:
+        ns = bridge_dual_stack(nets)
+        before, files = (nets.dump(ns), nets.tc(ns)), leaks.open_files()
+        for i in range(LONG_ROUNDS if ctx.long else ROUNDS):
+            check_contains(nets.ok(ns, "ping -c 1 -W 10 10.88.0.1"), "1 packets received")
+            check_equal((nets.dump(ns), nets.tc(ns)), before, f"round {i}")
+        proc.wait_until(lambda: leaks.open_files() - files < FILES_TOLERATED, 20, "no file more is open", poll=0.05)
+
+
+@each(["4", "8"], vm=True)
+def several_queues(ctx, queues):
+    """As many as are asked for: of the tap, in QEMU, in the guest; and a packet comes back."""
+    with Networks(ctx) as nets:
+        ns = by_hand(nets, "addr add 10.14.0.2/24 dev eth0")
+        before = nets.dump(ns), nets.tc(ns)
+        ip("addr add 10.14.0.1/24 dev", nets.links[-1])
+        bin_dir = ctx.other_prefix(network_queues=queues, vcpus=2)
+        script = "ls -d /sys/class/net/eth0/queues/rx-* | wc -l; ping -c 3 -W 10 10.14.0.1; sleep 1000"
+        with HandMade(ctx.containerd, ctx.new_id(), bin_dir=bin_dir, cmd=("/bin/sh", "-c", script)) as hand:
+            for n in hand.spec["linux"]["namespaces"]:
+                if n["type"] == "network":
+                    n["path"] = f"/run/netns/{ns}"
+            hand.write_spec()
+            task = hand.run()
+            qemu = Sandbox(hand.pid).roles()["qemu"]
+            text = read_until(hand.stdout, b"packets received")
+            check_equal(text.split()[0], b"2", "queues of the guest: one for each CPU")
+            check_contains(text.decode(), "3 packets received")
+            check_equal(len(taps_of(qemu)), int(queues), "taps of QEMU")
+            check_contains(ip("-d link show tap0_bk", ns=ns), f"numqueues 2 numdisabled {int(queues) - 2} ")
+            task.kill(hand.id)
+            task.wait(hand.id)
+            task.delete(hand.id)
+            hand.end(task)
+        check_equal((nets.dump(ns), nets.tc(ns)), before, "afterwards")
+
+
+def read_until(fd, word, seconds=60):
+    text, end = b"", time.monotonic() + seconds * proc.patience
+    while word not in text and time.monotonic() < end:
+        if select.select([fd], [], [], 0.5)[0]:
+            text += os.read(fd, 65536)
+    return text
+
+
 TUN = {"TUNSETIFF": 0x400454ca, "TUNSETPERSIST": 0x400454cb, "TUNSETOWNER": 0x400454cc, "TUNSETGROUP": 0x400454ce}
 SYS_IOCTL = 16
 
@@ -199,12 +253,15 @@ def qemu_cannot_keep_its_tap(ctx):
             check_equal((nets.dump(ns), nets.tc(ns)), before, name)
 
 
+def taps_of(pid):
+    """Their numbers."""
+    return [int(n) for n in os.listdir(f"/proc/{pid}/fd")
+            if os.readlink(f"/proc/{pid}/fd/{n}") == "/dev/net/tun"]
+
+
 def tap_of(pid):
     """Its number in a QEMU that has its threads, or nothing."""
-    if int(proc.status_field(pid, "Threads") or 0) < 3:
-        return None
-    return next((int(n) for n in os.listdir(f"/proc/{pid}/fd")
-                 if os.readlink(f"/proc/{pid}/fd/{n}") == "/dev/net/tun"), None)
+    return next(iter(taps_of(pid)), None) if int(proc.status_field(pid, "Threads") or 0) >= 3 else None
 
 
 # -- traffic
