@@ -670,6 +670,17 @@ static void set_size(int terminal, const Grpc__Box *box)
 	(void)ioctl(terminal, TIOCSWINSZ, &size);
 }
 
+/* As its container's, whatever the request says: a process that the job becomes the parent of inherits it. */
+static void take_oom_score(const char *id)
+{
+	const struct container *c = container_find(id);
+	_cleanup_free_ char *path = xasprintf("/proc/%d/oom_score_adj", c ? c->processes->pid : 0);
+	char text[16];
+
+	if (file_read(path, text, sizeof(text)) > 0)
+		(void)file_write("/proc/self/oom_score_adj", text);
+}
+
 static int exec_work(const void *arg, struct job_report *report, struct error *err)
 {
 	const Grpc__ExecProcessRequest *request = arg;
@@ -679,6 +690,7 @@ static int exec_work(const void *arg, struct job_report *report, struct error *e
 	/* crun's exec does not take a size: it is given to the terminal as soon as there is one. */
 	process.consolesize = NULL;
 	p.json = oci_json_process(&process);
+	take_oom_score(request->container_id);
 	if (crun_exec(&p, &report->pid, &report->fd, err) < 0)
 		return -1;
 	if (report->fd >= 0 && request->process->consolesize)

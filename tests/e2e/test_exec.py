@@ -209,8 +209,9 @@ def it_ends_with_its_container(ctx):
 class Hand:
     """A shim driven by hand with a container that sleeps, or waits for its Start."""
 
-    def __init__(self, ctx, start=True, cmd=("/bin/sleep", "100000"), spec=None, **create):
-        self.hand = HandMade(ctx.containerd, ctx.new_id(), cmd=cmd)
+    def __init__(self, ctx, start=True, cmd=("/bin/sleep", "100000"), spec=None, made=None, **create):
+        """spec changes the spec; made: of HandMade, create: of Create."""
+        self.hand = HandMade(ctx.containerd, ctx.new_id(), cmd=cmd, **made or {})
         if spec:
             spec(self.hand.spec)
             self.hand.write_spec()
