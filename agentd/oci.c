@@ -538,7 +538,17 @@ static bool is_bind(const Grpc__Mount *m)
 	return false;
 }
 
-static int check_mount(Grpc__Mount *m, size_t i, struct error *err)
+/* mountd has put it beside the container's rootfs; it counts them in the same way. */
+static int volume_from_share(Grpc__Mount *m, unsigned index, unsigned number, struct error *err)
+{
+	char path[sizeof(GUEST_SHARE SHARE_VOLUME_FMT) + 16];
+
+	snprintf(path, sizeof(path), GUEST_SHARE SHARE_VOLUME_FMT, index, number);
+	return set_string(&m->source, path, err);
+}
+
+static int check_mount(Grpc__Mount *m, size_t i, unsigned index, unsigned *volumes,
+	struct error *err)
 {
 	static const char *const guest_types[] = { "proc", "sysfs", "tmpfs", "devpts", "mqueue",
 		"cgroup", "cgroup2" };
@@ -550,10 +560,7 @@ static int check_mount(Grpc__Mount *m, size_t i, struct error *err)
 	if (strcmp(m->destination, "/dev/shm") == 0)
 		return shm_from_guest(m, err);
 	if (is_bind(m))
-		return error_set(err, ENOTSUP,
-			"config.json: mounts[%zu]: %s is a bind mount of the host; volumes come "
-			"with a later version",
-			i, m->destination);
+		return volume_from_share(m, index, (*volumes)++, err);
 	for (size_t k = 0; k < ARRAY_SIZE(guest_types); k++)
 		if (strcmp(m->type, guest_types[k]) == 0)
 			return 0;
@@ -562,10 +569,12 @@ static int check_mount(Grpc__Mount *m, size_t i, struct error *err)
 		m->destination, m->type);
 }
 
-static int amend_mounts(Grpc__Spec *spec, struct error *err)
+static int amend_mounts(Grpc__Spec *spec, unsigned index, struct error *err)
 {
+	unsigned volumes = 0;
+
 	for (size_t i = 0; i < spec->n_mounts; i++) {
-		int r = check_mount(spec->mounts[i], i, err);
+		int r = check_mount(spec->mounts[i], i, index, &volumes, err);
 
 		if (r < 0)
 			return r;
@@ -694,7 +703,7 @@ static int amend(Grpc__Spec *spec, unsigned index, bool *ret_joins_pidns, struct
 	snprintf(root, sizeof(root), GUEST_SHARE SHARE_ROOTFS_FMT, index);
 	r = set_string(&spec->root->path, root, err);
 	if (r == 0)
-		r = amend_mounts(spec, err);
+		r = amend_mounts(spec, index, err);
 	if (r == 0)
 		r = amend_devices(spec->linux, err);
 	if (r == 0)

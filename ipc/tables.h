@@ -81,6 +81,9 @@ extern const struct ipc_channel *const ipc_channels[];
 
 /* The path of a container's rootfs in the share, seen by mountd and by the guest alike. */
 #define SHARE_ROOTFS_FMT "c%u/rootfs"
+/* Of its volumes, by their number in config.json. */
+#define SHARE_VOLUME_FMT "c%u/v%u"
+#define SHARE_VOLUMES_MAX 128
 #define SHARE_TAG	 "kataShared"
 
 /* Of what AGENTD_TEXT brings under one number, and in one packet of it. */

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include <sys/socket.h>
@@ -13,6 +14,7 @@
 #include "mountd/rootfs.h"
 #include "mountd/spec.h"
 #include "mountd/stdio.h"
+#include "mountd/volume.h"
 
 /* A peer that broke the rules: it gets its answer, then mountd and with it the sandbox ends. */
 static int checked(struct helper *h, int r)
@@ -151,6 +153,64 @@ static int make_container(struct mountd *m, const char *bundle, const struct roo
 	return r;
 }
 
+struct volume_job {
+	const struct mountd *m;
+	int config;
+	unsigned number;
+};
+
+/* Returns the mount; nothing when there is no volume of this number. */
+static int volume_work(void *ctx, struct fdlist *ret_fds, struct error *err)
+{
+	const struct volume_job *job = ctx;
+	CLEANUP(spec_done) struct spec spec = SPEC_INIT;
+	struct spec_mount volume;
+	int r = spec_read(job->config, &spec, err);
+
+	if (r < 0 || !spec_volume(&spec, job->number, &volume))
+		return r;
+	if (job->number == SHARE_VOLUMES_MAX)
+		return error_set(err, E2BIG, "more than %d volumes", SHARE_VOLUMES_MAX);
+	r = volume_make(job->m->proc, &volume, err);
+	if (r < 0)
+		return r == -EPROTO ? -EIO : r;
+	return fdlist_add_consume(ret_fds, r);
+}
+
+/* One worker for each: whichever hangs, it is one, and its name is in the sentence. */
+static int add_volumes(struct mountd *m, unsigned index, int config, struct error *err)
+{
+	struct volume_job job = { .m = m, .config = config };
+
+	for (;; job.number++) {
+		CLEANUP(fdlist_done) struct fdlist fds = FDLIST_INIT;
+		char what[32];
+		int r;
+
+		snprintf(what, sizeof(what), "mounting volume %u", job.number);
+		r = worker_run(&m->workers, what, volume_work, &job, &fds, err);
+		if (r < 0 || fds.n == 0)
+			return r;
+		r = share_attach_volume(&m->share, index, job.number, fds.fd[0], err);
+		if (r < 0)
+			return r;
+	}
+}
+
+/* The rootfs in the share, then the volumes beside it: all of them or nothing. */
+static int attach(struct mountd *m, unsigned index, const struct fdlist *fds, struct error *err)
+{
+	struct error ignored = ERROR_INIT;
+	int r = share_attach(&m->share, index, fds->fd[1], err);
+
+	if (r < 0)
+		return r;
+	r = add_volumes(m, index, fds->fd[0], err);
+	if (r < 0 && share_unmount(&m->share, index, &ignored) == 0)
+		share_remove(&m->share, index, &ignored);
+	return r;
+}
+
 static int read_plan(const Ipc__MountdAddContainer *req, struct rootfs_plan *ret, struct error *err)
 {
 	struct rootfs_mount mount = { 0 };
@@ -181,7 +241,7 @@ static int add_container(struct helper *h, const Ipc__MountdAddContainer *req, s
 		return r;
 	if (fds.n != 2)
 		return error_set(err, EIO, "the worker returned %zu fds", fds.n);
-	r = share_attach(&m->share, req->index, fds.fd[1], err);
+	r = attach(m, req->index, &fds, err);
 	if (r < 0)
 		return r;
 	msg.index = req->index;

@@ -13,21 +13,15 @@
 #include "common/fd.h"
 #include "mountd/mountpoints.h"
 #include "mountd/share.h"
+#include "mountd/tree.h"
 
 /* What fsconfig() takes as one value, with its NUL. */
 #define FSCONFIG_VALUE_MAX 256
 
-static int clone_tree(int dir, bool recursive)
-{
-	return open_tree(dir, "",
-		AT_EMPTY_PATH | (unsigned)OPEN_TREE_CLONE | (unsigned)OPEN_TREE_CLOEXEC |
-			(recursive ? AT_RECURSIVE : 0U));
-}
-
 /* Mounts dir, by its fd, on a name in the scratch directory. The mount's root, or -errno. */
 static int bind_as(int scratch, const char *name, int dir)
 {
-	_cleanup_close_ int tree = clone_tree(dir, false);
+	_cleanup_close_ int tree = tree_clone(dir, false);
 
 	if (tree < 0 || move_mount(tree, "", scratch, name, MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		return -errno;
@@ -225,23 +219,6 @@ static int make_overlay(const struct rootfs_place *place, const struct rootfs_pl
 	return create_overlay(plan, lowerdir, &writable, err);
 }
 
-static int make_bind(int dir, bool recursive, struct error *err)
-{
-	_cleanup_close_ int tree = clone_tree(dir, recursive);
-	struct mount_attr attr = {
-		.attr_set = MOUNT_ATTR_NODEV,
-		/* A slave of the host's mount would show what is mounted there later. */
-		.propagation = MS_PRIVATE,
-	};
-
-	if (tree < 0)
-		return error_errno(err, errno, "bind");
-	if (mount_setattr(tree, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0U), &attr,
-		    sizeof(attr)) < 0)
-		return error_errno(err, errno, "set nodev");
-	return fd_steal(&tree);
-}
-
 /* config.json's root.path: beneath the bundle, or absolute as Docker writes it. */
 static int make_bundle(const struct rootfs_place *place, const struct spec *spec,
 	struct error *err)
@@ -262,7 +239,7 @@ static int make_bundle(const struct rootfs_place *place, const struct spec *spec
 				" cannot be opened",
 				path);
 	}
-	return make_bind(dir, true, err);
+	return tree_bind(dir, true, err);
 }
 
 static int make_source(const struct rootfs_place *place, const struct rootfs_plan *plan,
@@ -271,7 +248,7 @@ static int make_source(const struct rootfs_place *place, const struct rootfs_pla
 	_cleanup_close_ int dir = prefixes_open_path(place->prefixes, "source", plan->source,
 		O_PATH | O_DIRECTORY, err);
 
-	return dir < 0 ? dir : make_bind(dir, plan->recursive, err);
+	return dir < 0 ? dir : tree_bind(dir, plan->recursive, err);
 }
 
 static int make_kind(const struct rootfs_place *place, const struct rootfs_plan *plan,
@@ -291,16 +268,6 @@ static int make_kind(const struct rootfs_place *place, const struct rootfs_plan 
 		return r < 0 ? error_wrap(err, "rootfs mount of type overlay") : r;
 	}
 	return error_set(err, EINVAL, "rootfs of unknown kind %d", plan->kind);
-}
-
-/* On the detached tree: by a later remount, the copy that virtiofsd sees would stay writable. */
-static int make_readonly(int mnt, struct error *err)
-{
-	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
-
-	if (mount_setattr(mnt, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)) < 0)
-		return error_errno(err, errno, "make the rootfs read-only");
-	return 0;
 }
 
 /* An overlay can come up read-only without an error, a bind inherits it from its source. */
@@ -329,7 +296,7 @@ int rootfs_make(const struct rootfs_place *place, const struct rootfs_plan *plan
 	if (mnt >= 0 && readonly && !plan->readonly)
 		mountpoints_make(mnt, spec);
 	if (mnt >= 0 && readonly)
-		r = make_readonly(mnt, err);
+		r = tree_make_readonly(mnt, true, err);
 	if (r >= 0)
 		r = check_access(mnt, readonly, err);
 	return r < 0 ? r : fd_steal(&mnt);

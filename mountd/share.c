@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/fd.h"
+#include "common/fdio.h"
 #include "common/log.h"
 #include "ipc/tables.h"
 #include "mountd/paths.h"
@@ -108,9 +109,14 @@ static int unmount_at(int dir, const char *name)
 	return 0;
 }
 
+/* A directory, or a file that something was mounted on. */
 static int remove_at(int dir, const char *name)
 {
-	return unlinkat(dir, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;
+	int r = unlinkat(dir, name, AT_REMOVEDIR);
+
+	if (r < 0 && errno == ENOTDIR)
+		r = unlinkat(dir, name, 0);
+	return r < 0 && errno != ENOENT ? -errno : 0;
 }
 
 void share_scratch_done(struct share *s, struct scratch *scratch)
@@ -164,14 +170,50 @@ int share_attach(struct share *s, unsigned index, int mount, struct error *err)
 	return 0;
 }
 
+static void volume_path(char ret[SHARE_PATH_MAX], unsigned index, unsigned number)
+{
+	snprintf(ret, SHARE_PATH_MAX, SHARE_VOLUME_FMT, index, number);
+}
+
+/* What a mount is put on: as it is, a directory or a file. */
+static int make_target(struct share *s, const char *path, int mount)
+{
+	_cleanup_close_ int file = -1;
+	struct stat st;
+
+	if (fd_stat(mount, &st) < 0)
+		return -errno;
+	if (S_ISDIR(st.st_mode))
+		return mkdirat(s->share, path, 0755) < 0 ? -errno : 0;
+	file = path_create(s->share, path, 0644);
+	return file < 0 ? file : 0;
+}
+
+int share_attach_volume(struct share *s, unsigned index, unsigned number, int mount,
+	struct error *err)
+{
+	char path[SHARE_PATH_MAX];
+	int r;
+
+	volume_path(path, index, number);
+	r = make_target(s, path, mount);
+	if (r == 0 && move_mount(mount, "", s->share, path, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		r = -errno;
+	return r < 0 ? error_errno(err, -r, "mount %s in the share", path) : 0;
+}
+
+/* Detached: virtiofsd holds files of it until the guest forgets them. */
 int share_unmount(struct share *s, unsigned index, struct error *err)
 {
 	char path[SHARE_PATH_MAX];
 	int r;
 
 	share_path(path, index);
-	/* Detached: virtiofsd holds files of it until the guest forgets them. */
 	r = unmount_at(s->share, path);
+	for (unsigned i = 0; r == 0 && i < SHARE_VOLUMES_MAX; i++) {
+		volume_path(path, index, i);
+		r = unmount_at(s->share, path);
+	}
 	return r < 0 ? error_errno(err, -r, "unmount %s", path) : 0;
 }
 
@@ -183,6 +225,10 @@ int share_remove(struct share *s, unsigned index, struct error *err)
 	share_parent(parent, index);
 	share_path(path, index);
 	r = remove_at(s->share, path);
+	for (unsigned i = 0; r == 0 && i < SHARE_VOLUMES_MAX; i++) {
+		volume_path(path, index, i);
+		r = remove_at(s->share, path);
+	}
 	if (r == 0)
 		r = remove_at(s->share, parent);
 	return r < 0 ? error_errno(err, -r, "remove %s from the share", parent) : 0;

@@ -5,7 +5,7 @@
  * later arrives, what mountd mounts never leaves. At the path that the
  * launcher made for it two small tmpfs lie on top of each other:
  *
- *	share	 on top, MS_SHARED: c<index>/rootfs are mount points. virtiofsd's
+ *	share	 on top, MS_SHARED: c<index>/rootfs and c<index>/v<number> are mount points. virtiofsd's
  *		 namespace holds a slave copy of it; what is mounted here appears
  *		 there, and goes by umount.
  *	private	 beneath it, reached by its fd alone: where a worker gives layers
@@ -47,6 +47,10 @@ void share_scratch_done(struct share *s, struct scratch *scratch);
 
 /* Puts a detached mount to c<index>/rootfs. -EEXIST: the index was used before. */
 int share_attach(struct share *s, unsigned index, int mount, struct error *err);
+
+/* The same to c<index>/v<number>, after that; mount is of a directory or a file. */
+int share_attach_volume(struct share *s, unsigned index, unsigned number, int mount,
+	struct error *err);
 
 /*
  * Unmounts all of c<index>. May block on the file systems mounted there: for a

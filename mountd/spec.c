@@ -164,28 +164,47 @@ size_t spec_n_mounts(const struct spec *spec)
 	return spec->mounts ? json_object_array_length(spec->mounts) : 0;
 }
 
-static bool is_bind(struct json_object *options)
+/* The last of ro, rw and rro counts. */
+static void read_option(struct spec_mount *m, const char *option)
 {
-	for (size_t i = 0; options && i < json_object_array_length(options); i++) {
-		struct json_object *o = json_object_array_get_idx(options, i);
-		const char *text = json_object_is_type(o, json_type_string) ? text_of(o) : NULL;
+	bool rro = strcmp(option, "rro") == 0;
 
-		if (text && (strcmp(text, "bind") == 0 || strcmp(text, "rbind") == 0))
-			return true;
-	}
-	return false;
+	if (strcmp(option, "bind") == 0)
+		m->bind = true;
+	else if (strcmp(option, "rbind") == 0)
+		m->bind = m->recursive = true;
+	else if (rro || strcmp(option, "ro") == 0 || strcmp(option, "rw") == 0)
+		m->readonly = rro || option[1] == 'o', m->readonly_recursive = rro;
 }
 
 bool spec_mount(const struct spec *spec, size_t i, struct spec_mount *ret)
 {
 	struct json_object *m = json_object_array_get_idx(spec->mounts, i);
+	struct json_object *options = member(m, "options", json_type_array);
 	const char *type = text_member(m, "type");
 
 	*ret = (struct spec_mount){
 		.destination = text_member(m, "destination"),
 		.source = text_member(m, "source"),
-		.bind = (type && strcmp(type, "bind") == 0) ||
-			is_bind(member(m, "options", json_type_array)),
+		.bind = type && strcmp(type, "bind") == 0,
 	};
+	for (size_t k = 0; options && k < json_object_array_length(options); k++) {
+		struct json_object *o = json_object_array_get_idx(options, k);
+		const char *text = json_object_is_type(o, json_type_string) ? text_of(o) : NULL;
+
+		if (text)
+			read_option(ret, text);
+	}
 	return ret->destination;
+}
+
+bool spec_volume(const struct spec *spec, size_t number, struct spec_mount *ret)
+{
+	size_t n = spec_n_mounts(spec);
+
+	for (size_t i = 0; i < n; i++)
+		if (spec_mount(spec, i, ret) && ret->bind &&
+			strcmp(ret->destination, "/dev/shm") != 0 && number-- == 0)
+			return true;
+	return false;
 }

@@ -31,7 +31,7 @@ void spec_prepare(void);
 struct spec_mount {
 	const char *destination;
 	const char *source; /* NULL: none */
-	bool bind;
+	bool bind, recursive, readonly, readonly_recursive;
 };
 
 /*
@@ -47,3 +47,9 @@ void spec_done(struct spec *spec);
 /* Number of mounts, and one of them: false when its destination cannot be read. */
 size_t spec_n_mounts(const struct spec *spec);
 bool spec_mount(const struct spec *spec, size_t i, struct spec_mount *ret);
+
+/*
+ * The volume of this number, in the order of config.json: whatever is bound, but
+ * for /dev/shm, which is the guest's. agentd counts in the same way. False: there are no more.
+ */
+bool spec_volume(const struct spec *spec, size_t number, struct spec_mount *ret);

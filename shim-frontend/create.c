@@ -299,7 +299,7 @@ static enum step_result undo_agent(struct flow *f)
 static const struct flow_step first_steps[] = {
 	{ "scan the network", network_step_scan, NULL },
 	{ "attach the network", network_step_attach, NULL },
-	{ "mount the root file system", step_add, undo_add },
+	{ "mount its file systems", step_add, undo_add },
 	{ "open stdio", step_stdio, NULL },
 	{ "start the file server", step_share, NULL },
 	{ "start the VM", step_vm, undo_vm },
@@ -313,7 +313,7 @@ static const struct flow_step first_steps[] = {
 
 static const struct flow_step later_steps[] = {
 	{ "forget an earlier exit", step_forget, NULL },
-	{ "mount the root file system", step_add, undo_add },
+	{ "mount its file systems", step_add, undo_add },
 	{ "hand over the configuration", step_nothing, undo_agent },
 	{ "open stdio", step_stdio, NULL },
 	{ "create the container in the guest", step_container, NULL },

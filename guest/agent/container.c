@@ -28,7 +28,8 @@
 struct container {
 	struct container *next;
 	char *id;
-	char *root;
+	char **held; /* its root, and what lies beside it on the share and is bound into it */
+	size_t n_held;
 	struct process *processes; /* the init first */
 	struct job *job;           /* what is being done to the container as a whole */
 	bool started;
@@ -74,13 +75,30 @@ static unsigned int container_count(void)
 	return n;
 }
 
-static struct container *container_add(const char *id, const char *root, struct process *init)
+/* Its volumes are where its root is: what is bound from elsewhere is the guest's own. */
+static bool beside_root(const Grpc__Spec *spec, const char *path)
+{
+	const char *slash = strrchr(spec->root->path, '/');
+
+	return strncmp(path, spec->root->path, (size_t)(slash + 1 - spec->root->path)) == 0;
+}
+
+static void note_held(struct container *c, const Grpc__Spec *spec)
+{
+	c->held = xcalloc(spec->n_mounts + 1, sizeof(*c->held));
+	c->held[c->n_held++] = xstrdup(spec->root->path);
+	for (size_t i = 0; i < spec->n_mounts; i++)
+		if (beside_root(spec, spec->mounts[i]->source))
+			c->held[c->n_held++] = xstrdup(spec->mounts[i]->source);
+}
+
+static struct container *container_add(const char *id, const Grpc__Spec *spec, struct process *init)
 {
 	struct container **tail = &containers;
 	struct container *c = xcalloc(1, sizeof(*c));
 
 	c->id = xstrdup(id);
-	c->root = xstrdup(root);
+	note_held(c, spec);
 	c->processes = init;
 	c->memory_events.fd = -1;
 	while (*tail)
@@ -104,7 +122,9 @@ static void container_free(struct container *c)
 	}
 	watch_close(&c->memory_events);
 	free(c->id);
-	free(c->root);
+	for (size_t i = 0; i < c->n_held; i++)
+		free(c->held[i]);
+	free(c->held);
 	free(c);
 }
 
@@ -317,7 +337,19 @@ void containers_resume(void)
 
 /* -- create */
 
+/* Each of them, whatever becomes of the others. */
+static int release_held(const struct container *c, struct error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < c->n_held; i++)
+		if (share_release(c->held[i], err) < 0)
+			r = -1;
+	return r;
+}
+
 struct create_args {
+	const struct container *container;
 	const Grpc__CreateContainerRequest *request;
 	char *pid_ns; /* to join, or NULL */
 };
@@ -361,10 +393,11 @@ static int create_work(const void *arg, struct job_report *report, struct error 
 	if (storage_mount_all(request->storages, request->n_storages, err) < 0 ||
 	        sysctl_apply(request->oci->linux, err) < 0)
 		return -1;
-	share_hold(request->oci->root->path);
+	for (size_t i = 0; i < args->container->n_held; i++)
+		share_hold(args->container->held[i]);
 	if (crun_create(&p, &report->pid, &report->fd, err) == 0)
 		return 0;
-	(void)share_release(request->oci->root->path, &ignored);
+	(void)release_held(args->container, &ignored);
 	return -1;
 }
 
@@ -456,8 +489,9 @@ void create_container(uint32_t stream, const ProtobufCMessage *message)
 		return;
 	}
 	args.pid_ns = request->sandbox_pidns ? shared_pid_ns() : NULL;
-	c = container_add(request->container_id, request->oci->root->path, init);
+	c = container_add(request->container_id, request->oci, init);
 	spec.owner = c;
+	args.container = c;
 	c->job = job_start(&spec, &err);
 	close_all(stdio);
 	free(args.pid_ns);
@@ -625,7 +659,7 @@ static int remove_work(const void *arg, struct job_report *report, struct error 
 	(void)report;
 	(void)cgroup_write(c->id, "cgroup.kill", "1");
 	cgroup_wait_empty(c->id);
-	if (crun_delete(c->id, err) < 0 || share_release(c->root, err) < 0)
+	if (crun_delete(c->id, err) < 0 || release_held(c, err) < 0)
 		return -1;
 	sync();
 	(void)file_write("/proc/sys/vm/drop_caches", "3");

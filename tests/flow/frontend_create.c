@@ -116,7 +116,7 @@ struct step {
 #define STOP_UNDO "vmmd.stop mountd.remove_container "
 static const struct step steps[] = {
 	{ "netd.scan", "scan the network", "" },
-	{ "mountd.add_container", "mount the root file system", "" },
+	{ "mountd.add_container", "mount its file systems", "" },
 	{ "mountd.open_stdio", "open stdio", "mountd.remove_container " },
 	{ "mountd.start_share", "start the file server", "mountd.remove_container " },
 	{ "vmmd.launch", "start the VM", "ctl.kill_vm mountd.remove_container " },
@@ -386,7 +386,7 @@ TEST (bad_requests_change_nothing) {
 		mount.source = big;
 		r.n_rootfs = 1;
 		CHECK_INT(fx_call(&fx, &c, "Create", &r.base, &a), TTRPC_RESOURCE_EXHAUSTED);
-		CHECK_CONTAINS(a.message, "mount the root file system: add_container: 4");
+		CHECK_CONTAINS(a.message, "mount its file systems: add_container: 4");
 		free(big);
 	}
 	end();

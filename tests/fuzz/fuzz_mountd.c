@@ -111,6 +111,16 @@ int share_attach(struct share *s, unsigned index, int mount, struct error *err)
 	return index % 8 == 7 ? error_set(err, EEXIST, "index %u", index) : 0;
 }
 
+int share_attach_volume(struct share *s, unsigned index, unsigned number, int mount,
+	struct error *err)
+{
+	(void)s;
+	(void)index;
+	(void)err;
+	SIM_CHECK(mount >= 0 && number < SHARE_VOLUMES_MAX);
+	return 0;
+}
+
 int share_unmount(struct share *s, unsigned index, struct error *err)
 {
 	(void)s;

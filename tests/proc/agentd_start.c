@@ -186,10 +186,9 @@ TEST(wrong_config)
 			"config.json: ociVersion: expected a string, got int" },
 		{ "{\"ociVersion\":\"1\",\"root\":{\"path\":\"r\"},\"linux\":{},"
 		  "\"process\":{\"args\":[\"a\"],\"cwd\":\"/\"},\"mounts\":"
-		  "[{\"destination\":\"/etc/hosts\",\"type\":\"bind\",\"source\":\"/x\"}]}",
+		  "[{\"destination\":\"/x\",\"type\":\"nfs\",\"source\":\"/x\"}]}",
 			ENOTSUP,
-			"config.json: mounts[0]: /etc/hosts is a bind mount of the host; volumes "
-			"come with a later version" },
+			"config.json: mounts[0]: /x is of type 'nfs', which the guest does not mount" },
 	};
 	int before;
 

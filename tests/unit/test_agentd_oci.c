@@ -234,14 +234,6 @@ TEST(sentences)
 		{ HEAD PROC ",\"linux\":{\"devices\":[{\"path\":\"/dev/vfio/1\",\"type\":\"c\"}]}}",
 			"config.json: linux.devices[0]: /dev/vfio/1: VFIO devices come with a later "
 			"version" },
-		{ HEAD PROC ",\"linux\":{},\"mounts\":[{\"destination\":\"/data\","
-		       "\"type\":\"bind\",\"source\":\"/srv\"}]}",
-			"config.json: mounts[0]: /data is a bind mount of the host; volumes come "
-			"with a later version" },
-		{ HEAD PROC ",\"linux\":{},\"mounts\":[{\"destination\":\"/data\","
-		       "\"type\":\"none\",\"source\":\"/srv\",\"options\":[\"ro\",\"rbind\"]}]}",
-			"config.json: mounts[0]: /data is a bind mount of the host; volumes come "
-			"with a later version" },
 		{ HEAD PROC ",\"linux\":{},\"mounts\":[{\"destination\":\"/x\",\"type\":\"nfs\"}]}",
 			"config.json: mounts[0]: /x is of type 'nfs', which the guest does not "
 			"mount" },

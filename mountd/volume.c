@@ -1,0 +1,230 @@
+#include "mountd/volume.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#include "common/fd.h"
+#include "common/fdio.h"
+#include "mountd/paths.h"
+#include "mountd/tree.h"
+
+#define MOUNTINFO_MAX ((size_t)4 << 20)
+
+/* Not in linux/magic.h. */
+#define CONFIGFS_MAGIC 0x62656570
+#define FUSECTL_MAGIC  0x65735543
+#define RPC_PIPE_MAGIC 0x67596969
+
+static const struct {
+	const char *type;
+	long magic;
+} forbidden[] = {
+	{ "binfmt_misc", BINFMTFS_MAGIC },
+	{ "bpf", BPF_FS_MAGIC },
+	{ "cgroup", CGROUP_SUPER_MAGIC },
+	{ "cgroup2", CGROUP2_SUPER_MAGIC },
+	{ "configfs", CONFIGFS_MAGIC },
+	{ "debugfs", DEBUGFS_MAGIC },
+	{ "efivarfs", EFIVARFS_MAGIC },
+	{ "fusectl", FUSECTL_MAGIC },
+	{ "nsfs", NSFS_MAGIC },
+	{ "proc", PROC_SUPER_MAGIC },
+	{ "pstore", PSTOREFS_MAGIC },
+	{ "rpc_pipefs", RPC_PIPE_MAGIC },
+	{ "securityfs", SECURITYFS_MAGIC },
+	{ "selinuxfs", SELINUX_MAGIC },
+	{ "sysfs", SYSFS_MAGIC },
+	{ "tracefs", TRACEFS_MAGIC },
+};
+
+static int refuse(const char *path, const char *type, struct error *err)
+{
+	return error_set(err, EPERM,
+		PATH_FMT " is a file system of the host's kernel (%s), which a VM must not have",
+		path, type);
+}
+
+static int check_own(int source, const char *path, struct error *err)
+{
+	struct statfs st;
+
+	if (fstatfs(source, &st) < 0)
+		return error_errno(err, errno, "look at " PATH_FMT, path);
+	for (size_t i = 0; i < ARRAY_SIZE(forbidden); i++)
+		if (st.f_type == forbidden[i].magic)
+			return refuse(path, forbidden[i].type, err);
+	return 0;
+}
+
+/* "\040" is a space: what mountinfo does to blanks and backslashes. */
+static void unescape(char *s)
+{
+	char *to = s;
+
+	for (; *s; s++)
+		if (s[0] == '\\' && s[1] && s[2] && s[3]) {
+			*to++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
+			s += 3;
+		} else {
+			*to++ = *s;
+		}
+	*to = '\0';
+}
+
+/* One line of mountinfo: the mount point and the type behind " - ". False: not readable. */
+static bool read_line(char *line, char **ret_point, char **ret_type)
+{
+	char *type = strstr(line, " - ");
+
+	if (!type)
+		return false;
+	for (int field = 0; field < 4 && line; field++) {
+		line = strchr(line, ' ');
+		if (line)
+			line++;
+	}
+	if (!line || line > type)
+		return false;
+	line[strcspn(line, " ")] = '\0';
+	unescape(line);
+	*ret_point = line;
+	*ret_type = type + 3;
+	(*ret_type)[strcspn(*ret_type, " ")] = '\0';
+	return true;
+}
+
+/* Is path, as a whole, the directory? What is hidden or gone is not; what cannot be looked at is. */
+static bool is_same(const char *path, const struct stat *dir)
+{
+	_cleanup_close_ int fd = path_open(AT_FDCWD, path, O_PATH, RESOLVE_NO_SYMLINKS);
+	struct stat st;
+
+	if (fd < 0 || fd_stat(fd, &st) < 0)
+		return fd != -ENOENT && fd != -ENOTDIR;
+	return st.st_dev == dir->st_dev && st.st_ino == dir->st_ino;
+}
+
+/* By what leads to it: a directory has no path of its own that could be compared. */
+static bool is_beneath(const char *point, const struct stat *dir)
+{
+	char path[PATH_MAX];
+	size_t len = strlen(point);
+
+	if (len >= sizeof(path) || is_same("/", dir))
+		return true;
+	memcpy(path, point, len + 1);
+	for (char *end = strchr(path + 1, '/'); end; end = strchr(end + 1, '/')) {
+		*end = '\0';
+		if (is_same(path, dir))
+			return true;
+		*end = '/';
+	}
+	return false;
+}
+
+static int check_line(char *line, const struct stat *dir, struct error *err)
+{
+	char *point, *type;
+
+	if (!read_line(line, &point, &type))
+		return error_set(err, EIO, "a line of mountinfo that cannot be read");
+	for (size_t i = 0; i < ARRAY_SIZE(forbidden); i++)
+		if (strcmp(type, forbidden[i].type) == 0 && is_beneath(point, dir))
+			return refuse(point, type, err);
+	return 0;
+}
+
+/* A file of procfs, which has no size. The text, or NULL with err. */
+static char *read_all(int fd, struct error *err)
+{
+	char *text = malloc(MOUNTINFO_MAX);
+	size_t len = 0;
+	ssize_t n = 1;
+
+	while (text && n > 0 && len < MOUNTINFO_MAX - 1) {
+		n = read(fd, text + len, MOUNTINFO_MAX - 1 - len);
+		len += n > 0 ? (size_t)n : 0;
+	}
+	if (text && n == 0) {
+		text[len] = '\0';
+		return text;
+	}
+	error_set(err, EIO, "mountinfo cannot be read to its end");
+	free(text);
+	return NULL;
+}
+
+/* After the tree was cloned: what was mounted later is not in it. */
+static int check_beneath(int proc, const struct stat *dir, struct error *err)
+{
+	_cleanup_close_ int fd = path_open(proc, "self/mountinfo", O_RDONLY, 0);
+	_cleanup_free_ char *text = NULL;
+	char *save = NULL;
+	int r = 0;
+
+	if (fd < 0)
+		return error_errno(err, -fd, "look for what is mounted in it");
+	text = read_all(fd, err);
+	if (!text)
+		return -EIO;
+	for (char *line = strtok_r(text, "\n", &save); line && r == 0;
+		line = strtok_r(NULL, "\n", &save))
+		r = check_line(line, dir, err);
+	return r;
+}
+
+static int open_source(const struct spec_mount *m, struct stat *ret_st, struct error *err)
+{
+	_cleanup_close_ int fd = -1;
+
+	if (!m->source || m->source[0] != '/')
+		return error_set(err, EINVAL, "its source is not an absolute path");
+	fd = path_open(AT_FDCWD, m->source, O_PATH, RESOLVE_NO_MAGICLINKS);
+	if (fd < 0)
+		return error_errno(err, -fd, "its source " PATH_FMT, m->source);
+	if (fd_stat(fd, ret_st) < 0)
+		return error_errno(err, errno, "its source " PATH_FMT, m->source);
+	if (!S_ISDIR(ret_st->st_mode) && !S_ISREG(ret_st->st_mode))
+		return error_set(err, EOPNOTSUPP,
+			"its source " PATH_FMT " is neither a directory nor a regular file: "
+			"nobody at the other end of it would be in the VM",
+			m->source);
+	return fd_steal(&fd);
+}
+
+static int make(int proc, const struct spec_mount *m, struct error *err)
+{
+	struct stat st;
+	_cleanup_close_ int source = open_source(m, &st, err), tree = -1;
+	/* In a file nothing can be mounted. */
+	bool recursive = source >= 0 && m->recursive && S_ISDIR(st.st_mode);
+	int r = source;
+
+	if (r >= 0)
+		r = check_own(source, m->source, err);
+	if (r < 0)
+		return r;
+	tree = tree_bind(source, recursive, err);
+	if (tree < 0)
+		return tree;
+	if (recursive)
+		r = check_beneath(proc, &st, err);
+	if (r == 0 && m->readonly)
+		r = tree_make_readonly(tree, m->readonly_recursive, err);
+	return r < 0 ? r : fd_steal(&tree);
+}
+
+int volume_make(int proc, const struct spec_mount *m, struct error *err)
+{
+	int r = make(proc, m, err);
+
+	return r < 0 ? error_wrap(err, "volume %.80s", m->destination) : r;
+}

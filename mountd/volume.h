@@ -1,0 +1,16 @@
+/*
+ * A volume: a directory or a file of the host that config.json binds into the
+ * container, as a detached mount. Any path, as with runc: who writes config.json
+ * decides. Only what the host's kernel shows of itself, which virtiofsd as uid 0
+ * could write, never gets into a VM. For a worker.
+ */
+#pragma once
+
+#include "mountd/spec.h"
+
+/*
+ * proc: a procfs that shows this process. The mount, or -errno with err. It is
+ * nodev, and for the host's kernel read-only as the options say: the topmost
+ * mount alone with "ro", all of them with "rro".
+ */
+int volume_make(int proc, const struct spec_mount *m, struct error *err);

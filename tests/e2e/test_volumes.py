@@ -1,0 +1,96 @@
+"""Directories and files of the host in a container: config.json's bind mounts. And a tmpfs of the guest."""
+
+import os
+import shutil
+import socket
+import subprocess
+
+from lib import image, lab
+from lib.proc import Sandbox
+from lib.runner import check_contains, check_equal, test
+from test_exec import Sleeping
+
+
+class Sources:
+    """What is bound: a directory with another file system in it, and files."""
+
+    def __init__(self, ctx):
+        self.dir = os.path.join(lab.work_dir(), f"volumes-{ctx.new_id()}")
+        for name in ("rw", "ro", "rw/inner", "ro/inner"):
+            os.makedirs(self.path(name))
+        for name in ("rw/there", "ro/there", "file", "rofile"):
+            self.write(name, name)
+        for name in ("rw/inner", "ro/inner"):
+            subprocess.run(["mount", "-t", "tmpfs", "inner", self.path(name)], check=True)
+            self.write(f"{name}/deep", "deep")
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def write(self, name, text):
+        with open(self.path(name), "w") as f:
+            f.write(text + "\n")
+
+    def read(self, name):
+        with open(self.path(name)) as f:
+            return f.read()
+
+    def mount(self, name, target, options):
+        return "--mount", f"type=bind,src={self.path(name)},dst={target},options={options}"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for name in ("rw/inner", "ro/inner"):
+            subprocess.run(["umount", self.path(name)], check=True)
+        shutil.rmtree(self.dir)
+
+
+def on_the_host(sandbox, role):
+    """{name in the share: rw or ro} of the volumes, as a role's mount namespace has them."""
+    with open(f"/proc/{sandbox.roles()[role]}/mountinfo") as f:
+        fields = [line.split() for line in f]
+    return {"/".join(f[4].split("/")[-2:]): f[5].split(",")[0] for f in fields if "/c1/v" in f[4]}
+
+
+@test(vm=True)
+def of_every_kind(ctx):
+    with Sources(ctx) as src:
+        options = [*src.mount("rw", "/rw", "rbind:rw"), *src.mount("ro", "/ro", "rbind:ro"), *src.mount("ro", "/rro", "rbind:rro"),
+                   *src.mount("rw", "/flat", "bind:rw"), *src.mount("file", "/etc/file", "rbind:rw"),
+                   *src.mount("rofile", "/deep/in/file", "bind:ro"), "--mount", "type=tmpfs,src=tmpfs,dst=/memory,options=size=64k"]
+        with Sleeping(ctx, *options) as s:
+            result = s.exec("sh", "-c", """
+cat /rw/there /ro/there /flat/there /etc/file /deep/in/file /rw/inner/deep /ro/inner/deep; ls /flat/inner | wc -l
+echo new > /rw/new; echo new > /rw/inner/new; echo more >> /etc/file; mkdir /rw/d && mv /rw/new /rw/d/moved
+for f in /ro/new /rro/new /rro/inner/new /deep/in/file; do touch $f 2>&1; done | sed 's/.*: //'
+head -c 100000 /dev/zero > /memory/much 2>/dev/null || echo full; grep -c ' /memory tmpfs ' /proc/mounts
+""")
+            check_equal(result.text.splitlines(), ["rw/there", "ro/there", "rw/there", "file", "rofile", "deep", "deep", "0",
+                                                   *["Read-only file system"] * 4, "full", "1"], result)
+            check_equal([src.read(n) for n in ("rw/d/moved", "rw/inner/new", "file")], ["new\n", "new\n", "file\nmore\n"])
+            src.write("rw/later", "later")
+            check_equal(s.exec("cat", "/rw/later", "/flat/later").text, "later\nlater\n", "what the host writes later")
+            for role in ("mountd", "virtiofsd"):
+                check_equal(on_the_host(Sandbox(s.pid), role),
+                            {"c1/v0": "rw", "v0/inner": "rw", "c1/v1": "ro", "v1/inner": "rw", "c1/v2": "ro", "v2/inner": "ro",
+                             "c1/v3": "rw", "c1/v4": "rw", "c1/v5": "ro"}, f"for the host, in {role}'s namespace")
+
+
+@test(vm=True)
+def what_a_vm_must_not_have(ctx):
+    c, plain = ctx.containerd, os.path.join(lab.work_dir(), "sock")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(plain)
+        for source, kind, sentence in (
+                ("/proc", "bind", "is a file system of the host's kernel (proc), which a VM must not have"),
+                ("/sys/kernel", "rbind", "is a file system of the host's kernel (sysfs)"),
+                ("/", "rbind", "is a file system of the host's kernel ("),
+                (plain, "bind", "is neither a directory nor a regular file"),
+                ("/dev/null", "bind", "is neither a directory nor a regular file"),
+                ("/no/such", "bind", "'/no/such'")):
+            result = c.run(image.BUSYBOX, ctx.new_id(), "true", options=("--rm", "--mount", f"type=bind,src={source},dst=/x,options={kind}"))
+            check_equal(result.code, 1, result)
+            check_contains(result.errtext, "mount its file systems: ", "volume /x: ", sentence)
+    os.unlink(plain)

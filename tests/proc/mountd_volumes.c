@@ -1,0 +1,100 @@
+/* The real bulkhead-mountd: directories and files of the host in a container. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/proc/mountd_world.h"
+
+static const char *const rw[] = { "rw", NULL };
+
+/* mountd with a container whose config.json has these mounts, asked to add it. */
+static int add_with(struct rig *r, unsigned index, const char *mounts, struct error *err)
+{
+	char text[4096];
+
+	snprintf(text, sizeof(text), "{\"root\":{\"path\":\"rootfs\"},\"mounts\":[%s]}", mounts);
+	make_file("/mnt/bundles/first/config.json", text);
+	return add(r, index, "", "bind", "/mnt/snap/1/fs", rw, err);
+}
+
+#define BIND(to, from, options) \
+	"{\"destination\":\"" to "\",\"type\":\"bind\",\"source\":\"" from "\",\"options\":[" options "]}"
+
+static struct rig volumes_up(void)
+{
+	struct rig r = world_up(1);
+
+	make_dir("/mnt/data/inner");
+	make_file("/mnt/data/file", "data");
+	CHECK_INT(mount("inner", "/mnt/data/inner", "tmpfs", 0, NULL), 0);
+	make_file("/mnt/data/inner/deep", "deep");
+	CHECK_INT(symlink("data", "/mnt/link"), 0);
+	return r;
+}
+
+TEST(volumes_lie_beside_the_rootfs)
+{
+	struct rig r = volumes_up();
+	int fd;
+
+	CHECK_OK(add_with(&r, 0,
+		"{\"destination\":\"/proc\",\"type\":\"proc\"}," BIND("/dev/shm", "/no/such", "\"rbind\"") ","
+		BIND("/a", "/mnt/data", "\"rbind\"") "," BIND("/b", "/mnt/link", "\"bind\"") ","
+		BIND("/c", "/mnt/data/file", "\"rbind\"") ","
+		"{\"destination\":\"/d\",\"source\":\"/mnt/data\",\"options\":[\"rbind\",\"ro\",\"rw\",\"rro\"]}",
+		err));
+	CHECK_STR(text_of_file("%s", in_m(&r, "/mnt/share/c0/v0/file")), "data");
+	CHECK_STR(text_of_file("%s", in_m(&r, "/mnt/share/c0/v0/inner/deep")), "deep");
+	CHECK_STR(text_of_file("%s", in_m(&r, "/mnt/share/c0/v1/file")), "data");
+	CHECK_INT(access(in_m(&r, "/mnt/share/c0/v1/inner/deep"), F_OK), -1);
+	CHECK_STR(text_of_file("%s", in_m(&r, "/mnt/share/c0/v2")), "data");
+	CHECK_STR(text_of_file("%s", in_m(&r, "/mnt/share/c0/v3/inner/deep")), "deep");
+	CHECK_INT(access(in_m(&r, "/mnt/share/c0/v4"), F_OK), -1);
+	/* whatever the guest does: for this kernel it is read-only, all the way down */
+	CHECK_INT(open(in_m(&r, "/mnt/share/c0/v3/inner/deep"), O_WRONLY | O_CLOEXEC), -1);
+	CHECK_INT(errno, EROFS);
+	fd = open(in_m(&r, "/mnt/share/c0/v2"), O_WRONLY | O_CLOEXEC);
+	CHECK(fd >= 0);
+	close(fd);
+	CHECK_OK(del(&r, 0, err));
+	CHECK_INT(access(in_m(&r, "/mnt/share/c0"), F_OK), -1);
+	CHECK_INT(umount("/mnt/data/inner"), 0);
+	rig_close(&r);
+}
+
+TEST(a_volume_that_cannot_be_leaves_nothing)
+{
+	static const struct {
+		const char *mount;
+		int code;
+		const char *says;
+	} cases[] = {
+		{ BIND("/x", "/no/such", "\"bind\""), ENOENT, "volume /x: its source '/no/such'" },
+		{ BIND("/x", "relative", "\"bind\""), EINVAL, "volume /x: its source is not an absolute path" },
+		{ "{\"destination\":\"/x\",\"type\":\"bind\"}", EINVAL, "volume /x: its source is not" },
+		{ BIND("/x", "/dev/null", "\"bind\""), EOPNOTSUPP, "neither a directory nor a regular file" },
+		{ BIND("/x", "/proc/self/fd/0", "\"bind\""), ELOOP, "volume /x: its source" },
+		{ BIND("/x", "/proc/sys", "\"bind\""), EPERM, "'/proc/sys' is a file system of the host's kernel (proc)" },
+		{ BIND("/x", "/proc/sys/kernel/core_pattern", "\"bind\""), EPERM, "of the host's kernel (proc)" },
+		{ BIND("/x", "/", "\"rbind\""), EPERM, "is a file system of the host's kernel (" },
+		{ BIND("/x", "/mnt/with blank", "\"rbind\""), EPERM, "'/mnt/with blank/in it' is a file system of" },
+	};
+	struct rig r = volumes_up();
+
+	make_dir("/mnt/with blank/in it");
+	CHECK_INT(mount("proc", "/mnt/with blank/in it", "proc", 0, NULL), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		char mounts[1024];
+
+		snprintf(mounts, sizeof(mounts), "%s,%s", BIND("/good", "/mnt/data", "\"bind\""), cases[i].mount);
+		CHECK_REFUSED(add_with(&r, i, mounts, err), cases[i].code, cases[i].says);
+		CHECK_INT(access(in_m(&r, "/mnt/share/c%u", i), F_OK), -1);
+	}
+	/* without what is mounted in it, it is harmless */
+	CHECK_OK(add_with(&r, 100, BIND("/x", "/mnt/with blank", "\"bind\""), err));
+	CHECK_INT(umount("/mnt/with blank/in it"), 0);
+	CHECK_INT(umount("/mnt/data/inner"), 0);
+	rig_close(&r);
+}
