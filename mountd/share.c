@@ -99,24 +99,24 @@ int share_scratch_make(struct share *s, struct scratch *ret, struct error *err)
 	return 0;
 }
 
-/* umount2() of a name in dir; nothing mounted there is success. */
+/* umount2() of a name in dir; nothing mounted there is success. -ENOENT: no such name. */
 static int unmount_at(int dir, const char *name)
 {
 	if (fchdir(dir) < 0)
 		return -errno;
-	if (umount2(name, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL && errno != ENOENT)
+	if (umount2(name, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL)
 		return -errno;
 	return 0;
 }
 
-/* A directory, or a file that something was mounted on. */
+/* A directory, or a file that something was mounted on. -ENOENT: no such name. */
 static int remove_at(int dir, const char *name)
 {
 	int r = unlinkat(dir, name, AT_REMOVEDIR);
 
 	if (r < 0 && errno == ENOTDIR)
 		r = unlinkat(dir, name, 0);
-	return r < 0 && errno != ENOENT ? -errno : 0;
+	return r < 0 ? -errno : 0;
 }
 
 void share_scratch_done(struct share *s, struct scratch *scratch)
@@ -202,34 +202,38 @@ int share_attach_volume(struct share *s, unsigned index, unsigned number, int mo
 	return r < 0 ? error_errno(err, -r, "mount %s in the share", path) : 0;
 }
 
-/* Detached: virtiofsd holds files of it until the guest forgets them. */
-int share_unmount(struct share *s, unsigned index, struct error *err)
+/* What is or was mounted in c<index>: the rootfs, then the volumes, up to the first that is not there. */
+static int for_each_mount(struct share *s, unsigned index, int (*act)(int dir, const char *name))
 {
 	char path[SHARE_PATH_MAX];
 	int r;
 
 	share_path(path, index);
-	r = unmount_at(s->share, path);
+	r = act(s->share, path);
 	for (unsigned i = 0; r == 0 && i < SHARE_VOLUMES_MAX; i++) {
 		volume_path(path, index, i);
-		r = unmount_at(s->share, path);
+		r = act(s->share, path);
 	}
-	return r < 0 ? error_errno(err, -r, "unmount %s", path) : 0;
+	return r == -ENOENT ? 0 : r;
+}
+
+/* Detached: virtiofsd holds files of it until the guest forgets them. */
+int share_unmount(struct share *s, unsigned index, struct error *err)
+{
+	int r = for_each_mount(s, index, unmount_at);
+
+	return r < 0 ? error_errno(err, -r, "unmount container %u", index) : 0;
 }
 
 int share_remove(struct share *s, unsigned index, struct error *err)
 {
-	char parent[SHARE_PATH_MAX], path[SHARE_PATH_MAX];
-	int r;
+	char parent[SHARE_PATH_MAX];
+	int r = for_each_mount(s, index, remove_at);
 
 	share_parent(parent, index);
-	share_path(path, index);
-	r = remove_at(s->share, path);
-	for (unsigned i = 0; r == 0 && i < SHARE_VOLUMES_MAX; i++) {
-		volume_path(path, index, i);
-		r = remove_at(s->share, path);
-	}
 	if (r == 0)
 		r = remove_at(s->share, parent);
+	if (r == -ENOENT)
+		r = 0;
 	return r < 0 ? error_errno(err, -r, "remove %s from the share", parent) : 0;
 }
