@@ -12,7 +12,7 @@
 #include "common/error.h"
 
 #define CGROUP_HIERARCHIES_MAX 16
-#define CGROUP_PATH_MAX	       1536
+#define CGROUP_PATH_MAX        1536
 
 struct cgroups {
 	unsigned n;

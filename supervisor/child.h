@@ -13,7 +13,10 @@ struct words {
 	size_t n;
 };
 
-#define WORDS_INIT { .n = 0 }
+#define WORDS_INIT     \
+	{              \
+		.n = 0 \
+	}
 
 /* Adds one word. Out of memory, or more than WORDS_MAX, aborts: the number is ours. */
 void words_say(struct words *w, const char *fmt, ...) PRINTF(2, 3);

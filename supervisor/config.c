@@ -34,8 +34,10 @@ static const struct {
 	{ "initrd", VALUE_TEXT, MEMBER(initrd), 0, 0 },
 	{ "cmdline", VALUE_TEXT, MEMBER(cmdline), 0, 0 },
 	{ "accel", VALUE_TEXT, MEMBER(accel), 0, 0 },
-	{ "vcpus", VALUE_NUMBER, MEMBER(vcpus), 1, 240 },
-	{ "memory_mib", VALUE_NUMBER, MEMBER(memory_mib), 64, 4 << 20 },
+	{ "vcpus", VALUE_NUMBER, MEMBER(vcpus), 1, VCPUS_MAX },
+	{ "memory_mib", VALUE_NUMBER, MEMBER(memory_mib), 64, MEMORY_MIB_MAX },
+	{ "overhead_millicpus", VALUE_NUMBER, MEMBER(overhead_millicpus), 0, 10000 },
+	{ "overhead_memory_mib", VALUE_NUMBER, MEMBER(overhead_memory_mib), 0, 65536 },
 	{ "network_model", VALUE_TEXT, MEMBER(network_model), 0, 0 },
 	{ "network_queues", VALUE_NUMBER, MEMBER(network_queues), 1, 16 },
 	{ "disable_vhost_net", VALUE_NUMBER, MEMBER(disable_vhost_net), 0, 1 },
@@ -165,6 +167,8 @@ static void set_defaults(struct config *c, const char *prefix)
 	strcpy(c->accel, "auto");
 	c->vcpus = 1;
 	c->memory_mib = 512;
+	c->overhead_millicpus = 200;
+	c->overhead_memory_mib = 128; /* the guest boots with 96, measured */
 	strcpy(c->network_model, "tcfilter");
 	c->network_queues = 1;
 	c->disable_vhost_net = 1; /* QEMU's policy has none of its ioctls yet */
@@ -205,9 +209,9 @@ static int try_kvm(struct error *err)
 
 	if (fd < 0)
 		return error_errno(err, errno, "/dev/kvm");
-	return ioctl(fd, KVM_GET_API_VERSION, 0) == KVM_API_VERSION
-		? 0
-		: error_set(err, ENODEV, "/dev/kvm is not KVM");
+	return ioctl(fd, KVM_GET_API_VERSION, 0) == KVM_API_VERSION ?
+		0 :
+		error_set(err, ENODEV, "/dev/kvm is not KVM");
 }
 
 /*

@@ -18,6 +18,9 @@ struct config_list {
 	char item[CONFIG_LIST_MAX][CONFIG_PATH_MAX];
 };
 
+#define VCPUS_MAX      240
+#define MEMORY_MIB_MAX (4 << 20)
+
 struct config {
 	char libexec[CONFIG_PATH_MAX];	 /* where the helpers are; not a key */
 	char run_dir[CONFIG_PATH_MAX];	 /* of all sandboxes */
@@ -30,8 +33,9 @@ struct config {
 	char cmdline[2048];
 	char accel[8];	    /* as QEMU names it; "auto" in the file is resolved by config_resolve() */
 	char accel_why[96]; /* why "auto" is not KVM; else "" */
-	uint64_t vcpus;
-	uint64_t memory_mib;
+	uint64_t vcpus, memory_mib; /* of a sandbox without limits */
+	/* What a VM needs itself, beside its limits. */
+	uint64_t overhead_millicpus, overhead_memory_mib;
 	char network_model[16];		 /* tcfilter or none */
 	uint64_t network_queues;	 /* of each NIC */
 	uint64_t disable_vhost_net;	 /* 1, the default: never, also where /dev/vhost-net is */

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -17,8 +18,8 @@
 #include "common/io.h"
 #include "common/filter.h"
 
-#define SPEC_SIZE_MAX	(4 << 20)
-#define SPEC_DEPTH_MAX	32
+#define SPEC_SIZE_MAX   (4 << 20)
+#define SPEC_DEPTH_MAX  32
 #define SPEC_TIMEOUT_MS 2000
 
 /* What the child writes to the pipe, in one piece. */
@@ -85,24 +86,90 @@ static int read_kind(struct json_object *root, struct spec *s, struct error *err
 	return 0;
 }
 
-static int read_netns(struct json_object *linux_, struct spec *s, struct error *err)
+/* One of linux.namespaces. */
+static int read_namespace(struct json_object *ns, struct spec *s, struct error *err)
+{
+	char type[16] = "";
+	int r = copy_text(member(ns, "type"), "linux.namespaces[].type", type, sizeof(type), err);
+
+	if (r < 0)
+		return r;
+	s->has_pidns |= strcmp(type, "pid") == 0;
+	s->has_ipcns |= strcmp(type, "ipc") == 0;
+	if (strcmp(type, "network") != 0 || s->has_netns)
+		return 0;
+	s->has_netns = true;
+	return copy_text(member(ns, "path"), "the network namespace's path", s->netns_path,
+		sizeof(s->netns_path), err);
+}
+
+static int read_namespaces(struct json_object *linux_, struct spec *s, struct error *err)
 {
 	struct json_object *list = member(linux_, "namespaces");
 	size_t n = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
 
 	for (size_t i = 0; i < n; i++) {
-		struct json_object *ns = json_object_array_get_idx(list, i);
-		char type[16] = "";
-		int r = copy_text(member(ns, "type"), "linux.namespaces[].type", type, sizeof(type),
+		int r = read_namespace(json_object_array_get_idx(list, i), s, err);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* A limit: nothing, 0 and -1 are none. */
+static int read_limit(struct json_object *o, const char *what, int64_t *ret, struct error *err)
+{
+	int64_t value = o ? json_object_get_int64(o) : 0;
+
+	if (o && !json_object_is_type(o, json_type_int))
+		return error_set(err, EINVAL, "%s is not a number", what);
+	*ret = value > 0 ? value : 0;
+	return 0;
+}
+
+static int read_resources(struct json_object *linux_, struct spec *s, struct error *err)
+{
+	struct json_object *resources = member(linux_, "resources");
+	struct json_object *cpu = member(resources, "cpu");
+	int r = read_limit(member(cpu, "quota"), "linux.resources.cpu.quota", &s->cpu_quota, err);
+
+	if (r == 0)
+		r = read_limit(member(cpu, "period"), "linux.resources.cpu.period", &s->cpu_period,
+			err);
+	if (r == 0)
+		r = read_limit(member(member(resources, "memory"), "limit"),
+			"linux.resources.memory.limit", &s->memory_limit, err);
+	return r;
+}
+
+/* The same as text: what the kubelet says of the whole pod. */
+static int read_pod_resources(struct json_object *root, struct spec *s, struct error *err)
+{
+	const struct {
+		const char *key;
+		int64_t *value;
+	} keys[] = {
+		{ "io.kubernetes.cri.sandbox-cpu-quota", &s->cpu_quota },
+		{ "io.kubernetes.cri.sandbox-cpu-period", &s->cpu_period },
+		{ "io.kubernetes.cri.sandbox-memory", &s->memory_limit },
+	};
+	struct json_object *annotations = member(root, "annotations");
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		char text[24] = "0", *end;
+		long long value;
+		int r = copy_text(member(annotations, keys[i].key), keys[i].key, text, sizeof(text),
 			err);
 
 		if (r < 0)
 			return r;
-		if (strcmp(type, "network") != 0)
-			continue;
-		s->has_netns = true;
-		return copy_text(member(ns, "path"), "the network namespace's path", s->netns_path,
-			sizeof(s->netns_path), err);
+		errno = 0;
+		value = strtoll(text, &end, 10);
+		if (end == text || *end || errno)
+			return error_set(err, EINVAL, "annotation %s is '%s', which is no number",
+				keys[i].key, text);
+		*keys[i].value = value > 0 ? value : 0;
 	}
 	return 0;
 }
@@ -116,7 +183,8 @@ static int read_oom(struct json_object *process, struct spec *s, struct error *e
 		return 0;
 	value = json_object_get_int64(o);
 	if (!json_object_is_type(o, json_type_int) || value < -1000 || value > 1000)
-		return error_set(err, EINVAL, "process.oomScoreAdj is not a number from -1000 to 1000");
+		return error_set(err, EINVAL,
+			"process.oomScoreAdj is not a number from -1000 to 1000");
 	s->oom_score_adj = (int)value;
 	s->has_oom_score_adj = true;
 	return 0;
@@ -157,7 +225,11 @@ int spec_parse(const char *text, size_t len, struct spec *s, struct error *err)
 		r = copy_text(member(linux_, "cgroupsPath"), "linux.cgroupsPath", s->cgroups_path,
 			sizeof(s->cgroups_path), err);
 	if (r == 0)
-		r = read_netns(linux_, s, err);
+		r = read_namespaces(linux_, s, err);
+	if (r == 0 && s->kind == CONTAINER_SANDBOX)
+		r = read_pod_resources(root, s, err);
+	else if (r == 0)
+		r = read_resources(linux_, s, err);
 	if (r == 0)
 		r = read_oom(member(root, "process"), s, err);
 	return r;

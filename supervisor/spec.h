@@ -23,6 +23,10 @@ struct spec {
 	char cgroups_path[1024]; /* linux.cgroupsPath, "" if not given */
 	char netns_path[512];	 /* "" if not given */
 	bool has_netns;		 /* linux.namespaces has a network entry */
+	bool has_pidns, has_ipcns;
+	/* What the pod, or the single container, may use; 0: no limit. */
+	int64_t cpu_quota, cpu_period; /* microseconds of every cpu_period */
+	int64_t memory_limit;	       /* bytes */
 	int oom_score_adj;
 	bool has_oom_score_adj;
 };

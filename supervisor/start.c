@@ -24,6 +24,7 @@
 #include "supervisor/process.h"
 #include "supervisor/spec.h"
 #include "supervisor/supervisor.h"
+#include "supervisor/vm_size.h"
 
 struct launch {
 	const struct config *config;
@@ -31,10 +32,11 @@ struct launch {
 	char bundle[PATH_MAX];
 	const char *events; /* TTRPC_ADDRESS, or NULL */
 	struct spec spec;
+	struct vm_size size;
 	struct cgroups cgroups;
 	struct sandbox sandbox;
 	int fd[SUPERVISOR_FD_END]; /* by the number it is to have */
-	int netns;		   /* -1: a new one */
+	int netns;                 /* -1: a new one */
 	pid_t supervisor;
 };
 
@@ -126,7 +128,8 @@ static int open_binary(const char *what, const char *path, struct error *err)
 	if (!S_ISREG(st.st_mode) || !(st.st_mode & 0111))
 		return error_set(err, EACCES, "%s %s is not an executable file", what, path);
 	if (st.st_uid != 0 || (st.st_mode & 022))
-		return error_set(err, EPERM, "%s %s can be written by others than root", what, path);
+		return error_set(err, EPERM, "%s %s can be written by others than root", what,
+			path);
 	return fd_steal(&fd);
 }
 
@@ -153,8 +156,8 @@ static int open_null(struct error *err)
 /* containerd's log FIFO; without one, or one that is something else, the log goes nowhere. */
 static int open_log(int bundle, struct error *err)
 {
-	_cleanup_close_ int fd = openat(bundle, "log",
-		O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY);
+	_cleanup_close_ int fd =
+		openat(bundle, "log", O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY);
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISFIFO(st.st_mode))
@@ -194,13 +197,30 @@ static int open_fds(struct launch *l, struct error *err)
 	return fd[SUPERVISOR_FD_EVENTS] < 0 ? -err->code : 0;
 }
 
+/* Whoever asks for no namespace wants the host's. */
+static int check_namespaces(const struct spec *spec, struct error *err)
+{
+	const struct {
+		bool has;
+		const char *what, *kind;
+	} needed[] = {
+		{ spec->has_netns, "hostNetwork", "network" },
+		{ spec->has_pidns, "hostPID", "pid" },
+		{ spec->has_ipcns, "hostIPC", "ipc" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
+		if (!needed[i].has)
+			return error_set(err, EINVAL,
+				"%s is not available in a VM: config.json asks for no %s namespace",
+				needed[i].what, needed[i].kind);
+	return 0;
+}
+
 /* The pod's network namespace, never the host's. */
 static int open_netns(struct launch *l, struct error *err)
 {
 	l->netns = -1;
-	if (!l->spec.has_netns)
-		return error_set(err, EINVAL,
-			"hostNetwork is not available in a VM: config.json asks for no network namespace");
 	if (!l->spec.netns_path[0])
 		return 0;
 	l->netns = netns_open(l->spec.netns_path, err);
@@ -237,8 +257,8 @@ static void supervisor_words(const struct launch *l, uint64_t t0, struct words *
 	if (l->events)
 		words_say(w, "events=%s", l->events);
 	say_number(w, "uid_base", sandbox_uid_base(&l->sandbox, c));
-	say_number(w, "vcpus", c->vcpus);
-	say_number(w, "memory_mib", c->memory_mib);
+	say_number(w, "vcpus", l->size.vcpus);
+	say_number(w, "memory_mib", l->size.memory_mib);
 	say_number(w, "hello_timeout_ms", c->hello_timeout_ms);
 	say_number(w, "vm_oom_score_adj",
 		(uint64_t)((l->spec.has_oom_score_adj ? l->spec.oom_score_adj : 0) + 1000));
@@ -392,8 +412,12 @@ static int record(const struct launch *l, struct error *err)
 
 static int start_sandbox(struct launch *l, uint64_t t0, struct error *err)
 {
-	int r = open_fds(l, err);
+	int r = check_namespaces(&l->spec, err);
 
+	if (r == 0)
+		r = vm_size(l->config, &l->spec, &l->size, err);
+	if (r == 0)
+		r = open_fds(l, err);
 	if (r == 0)
 		r = open_netns(l, err);
 	if (r == 0)
@@ -403,8 +427,8 @@ static int start_sandbox(struct launch *l, uint64_t t0, struct error *err)
 	if (r < 0)
 		return r;
 
-	l->fd[SUPERVISOR_FD_STATE] = openat(l->sandbox.dir_fd, "state",
-		O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	l->fd[SUPERVISOR_FD_STATE] =
+		openat(l->sandbox.dir_fd, "state", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (l->fd[SUPERVISOR_FD_STATE] < 0)
 		return error_errno(err, errno, "%s/state", l->sandbox.dir);
 	r = record(l, err); /* before they are made: whatever happens, delete knows */
@@ -453,7 +477,9 @@ int launcher_start(const struct config *c, const struct args *a, struct error *e
 	uint64_t t0 = now_us();
 	int r;
 
-	l = (struct launch){ .config = c, .args = a, .netns = -1, .events = getenv("TTRPC_ADDRESS") };
+	l = (struct launch){
+		.config = c, .args = a, .netns = -1, .events = getenv("TTRPC_ADDRESS")
+	};
 	l.sandbox.dir_fd = -1;
 	for (size_t i = 0; i < ARRAY_SIZE(l.fd); i++)
 		l.fd[i] = -1;

@@ -1,4 +1,5 @@
 #include "supervisor/spec.h"
+#include "supervisor/vm_size.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -78,6 +79,75 @@ TEST(pods)
 	CHECK(!s.has_netns);
 }
 
+TEST(what_a_pod_may_use)
+{
+	static const char pod[] =
+		"{\"annotations\":{\"io.kubernetes.cri.container-type\":\"sandbox\","
+		"\"io.kubernetes.cri.sandbox-cpu-quota\":\"150000\","
+		"\"io.kubernetes.cri.sandbox-cpu-period\":\"100000\","
+		"\"io.kubernetes.cri.sandbox-memory\":\"1073741824\"},"
+		"\"linux\":{\"resources\":{\"memory\":{\"limit\":7}},\"namespaces\":"
+		"[{\"type\":\"network\"},{\"type\":\"pid\"},{\"type\":\"ipc\"}]}}";
+	static const char single[] = "{\"linux\":{\"resources\":{\"memory\":{\"limit\":-1},"
+				     "\"cpu\":{\"quota\":50000,\"period\":100000}}}}";
+	struct error err = ERROR_INIT;
+	struct spec s;
+
+	CHECK_INT(read_text(pod, sizeof(pod) - 1, &s, &err), 0);
+	CHECK_INT(s.cpu_quota, 150000);
+	CHECK_INT(s.cpu_period, 100000);
+	CHECK_INT(s.memory_limit, 1073741824);
+	CHECK(s.has_netns && s.has_pidns && s.has_ipcns);
+	CHECK_INT(read_text(single, sizeof(single) - 1, &s, &err), 0);
+	CHECK_INT(s.cpu_quota, 50000);
+	CHECK_INT(s.memory_limit, 0);
+	CHECK(!s.has_pidns && !s.has_ipcns);
+}
+
+TEST(the_size_of_a_vm)
+{
+	static const struct config c = {
+		.vcpus = 2, .memory_mib = 512, .overhead_millicpus = 200, .overhead_memory_mib = 128
+	};
+	static const struct {
+		enum container_kind kind;
+		int64_t quota, period, memory;
+		uint64_t vcpus, memory_mib;
+		const char *says;
+	} cases[] = {
+		{ CONTAINER_SANDBOX, 0, 0, 0, 2, 512, NULL },
+		{ CONTAINER_SANDBOX, 100000, 0, 0, 2, 512, NULL },
+		{ CONTAINER_SANDBOX, 80000, 100000, 16 << 20, 1, 144, NULL },
+		{ CONTAINER_SANDBOX, 80001, 100000, (16 << 20) + 1, 2, 146, NULL },
+		{ CONTAINER_SANDBOX, 400000, 100000, 1LL << 30, 5, 1152, NULL },
+		{ CONTAINER_SINGLE, 80000, 100000, 16 << 20, 2, 512, NULL },
+		{ CONTAINER_SINGLE, 400000, 100000, 1LL << 30, 5, 1152, NULL },
+		{ CONTAINER_SANDBOX, 23980000, 100000, 0, 240, 512, NULL },
+		{ CONTAINER_SANDBOX, 23980001, 100000, 0, 0, 0, "at most 240 CPUs" },
+		{ CONTAINER_SANDBOX, INT64_MAX, 1, 0, 0, 0, "at most 240 CPUs" },
+		{ CONTAINER_SANDBOX, 1, 1000001, 0, 0, 0, "the longest is 1000000" },
+		{ CONTAINER_SANDBOX, 0, 0, INT64_MAX, 0, 0, "at most 4194304 MiB" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const struct spec s = { .kind = cases[i].kind,
+			.cpu_quota = cases[i].quota,
+			.cpu_period = cases[i].period,
+			.memory_limit = cases[i].memory };
+		struct error err = ERROR_INIT;
+		struct vm_size size;
+		int r = vm_size(&c, &s, &size, &err);
+
+		CHECK_INT(r, cases[i].says ? -ERANGE : 0);
+		if (cases[i].says) {
+			CHECK_CONTAINS(err.msg, cases[i].says);
+			continue;
+		}
+		CHECK_INT(size.vcpus, cases[i].vcpus);
+		CHECK_INT(size.memory_mib, cases[i].memory_mib);
+	}
+}
+
 TEST(what_is_refused)
 {
 	static const struct {
@@ -91,6 +161,16 @@ TEST(what_is_refused)
 		{ "{\"process\":{\"oomScoreAdj\":2000}}", "oomScoreAdj" },
 		{ "{\"process\":{\"oomScoreAdj\":\"x\"}}", "oomScoreAdj" },
 		{ "{\"annotations\":{\"io.kubernetes.cri.container-type\":\"pod\"}}", "is 'pod'" },
+		{ "{\"linux\":{\"resources\":{\"memory\":{\"limit\":\"1G\"}}}}",
+			"memory.limit is not a number" },
+		{ "{\"linux\":{\"resources\":{\"cpu\":{\"quota\":true}}}}",
+			"cpu.quota is not a number" },
+		{ "{\"annotations\":{\"io.kubernetes.cri.container-type\":\"sandbox\","
+		  "\"io.kubernetes.cri.sandbox-memory\":\"1G\"}}",
+			"sandbox-memory is '1G', which is no number" },
+		{ "{\"annotations\":{\"io.kubernetes.cri.container-type\":\"sandbox\","
+		  "\"io.kubernetes.cri.sandbox-cpu-quota\":\"99999999999999999999\"}}",
+			"which is no number" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
