@@ -395,14 +395,20 @@ static void finished(struct flow *f)
 }
 
 /* 0, or the rpc is to fail. */
-static int check_sandbox(const struct frontend *fe, const char *id, struct error *err)
+static int check_sandbox(struct frontend *fe, const char *id, struct error *err)
 {
+	const struct container *own;
+
 	if (fe->broken.code) {
 		*err = fe->broken;
 		return -err->code;
 	}
 	if (fe->shutting_down)
 		return error_set(err, ESHUTDOWN, "the sandbox is shutting down");
+	own = table_find(&fe->table, fe->settings.id);
+	if (own && own->init.exit.seen)
+		return error_set(err, EHOSTDOWN, "the container that holds the pod, %s, has ended",
+			fe->settings.id);
 	if (!fe->sandbox_created && !fe->creating && strcmp(id, fe->settings.id) != 0)
 		return error_set(err, EBUSY, "the container of the sandbox itself, %s, comes first",
 			fe->settings.id);

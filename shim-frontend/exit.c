@@ -1,4 +1,5 @@
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/log.h"
 #include "ipc/persistd.pb-c.h"
@@ -15,6 +16,18 @@ struct recording {
 	struct container *c;
 };
 
+/* A pod is over with the container that holds it: whatever else still runs in it ends too. */
+static void end_of_pod(struct frontend *fe, const struct process *p)
+{
+	if (!process_is_init(p) || strcmp(p->container->id, fe->settings.id) != 0)
+		return;
+	for (struct container *c = fe->table.first; c; c = c->next)
+		if (c != p->container && c->init.state != PROCESS_STOPPED && !c->gone) {
+			vm_kill(fe, "the container that holds the pod has ended");
+			return;
+		}
+}
+
 void exit_tell(struct frontend *fe, struct process *p)
 {
 	Containerd__TaskExit event = CONTAINERD__TASK_EXIT__INIT;
@@ -29,6 +42,7 @@ void exit_tell(struct frontend *fe, struct process *p)
 	p->exit.told = true;
 	events_publish(&fe->events, "/tasks/exit", "containerd.events.TaskExit", &event.base);
 	process_answer_waiters(p);
+	end_of_pod(fe, p);
 	if (fe->shutting_down)
 		task_defer(&fe->shutdown);
 }

@@ -122,6 +122,41 @@ TEST (the_agent_is_lost) {
 	CHECK_CONTAINS(fx.logs, "the guest's agent is lost: a frame of 5 MiB");
 }
 
+TEST (the_pods_own_container_ends) {
+	pod();
+	fx_exited(&fx, 1, 3);
+	CHECK(fx_until(&fx, fx.trace, "ctl.kill_vm", 1000));
+	CHECK(fx_until(&fx, fx.topics, "/tasks/exit:s1", 1000));
+	fx_vm_event(&fx, EXITED, 137, "");
+	CHECK(fx_until(&fx, fx.topics, "/tasks/exit:c2", 3000));
+	CHECK_INT(fx.recorded, 137);
+	CHECK_INT(fx.n_records, 2);
+	CHECK_INT(fx_delete(&fx, &c, "c2", &a), 0);
+	CHECK_INT(fx_delete(&fx, &c, SANDBOX, &a), 0);
+	fx_shutdown(&fx, &c);
+	client_done(&c);
+	fx_stop(&fx);
+}
+
+/* With nothing else in it the VM is let alone, but nothing can come any more. */
+TEST (nothing_comes_after_the_pods_own_container) {
+	pod();
+	CHECK_INT(fx_kill(&fx, &c, "c2", SIGKILL, &a), 0);
+	fx_exited(&fx, 2, 137);
+	CHECK(fx_until(&fx, fx.topics, "/tasks/exit:c2", 1000));
+	fx_exited(&fx, 1, 0);
+	CHECK(fx_until(&fx, fx.topics, "/tasks/exit:s1", 1000));
+	fx_create(&fx, &c, "c3", &a);
+	CHECK_INT(a.code, TTRPC_UNAVAILABLE);
+	CHECK_CONTAINS(a.message, "create c3: the container that holds the pod, s1, has ended");
+	CHECK(!fx.kill_vm);
+	CHECK_INT(fx_delete(&fx, &c, "c2", &a), 0);
+	CHECK_INT(fx_delete(&fx, &c, SANDBOX, &a), 0);
+	fx_shutdown(&fx, &c);
+	client_done(&c);
+	fx_stop(&fx);
+}
+
 /* One that has exited already keeps its status. */
 TEST (an_exit_before_the_end_counts) {
 	pod();
