@@ -1,0 +1,138 @@
+"""Volumes as the kubelet makes them, in a pod's containers."""
+
+import os
+import subprocess
+import time
+
+from lib import image, lab, proc
+from lib.cri import Pod, kubelet
+from lib.runner import check, check_contains, check_equal, test
+
+FSPROBE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../build/release/tests/e2e/fsprobe")
+PROBES = "docker.io/library/probes:test"
+SWAP_S = 1
+
+# FUSE has the setuid bit taken away whenever a file is made shorter or longer; a disk does not for root.
+DIFFERENT = ["owned: mode 100755 uid 1000 gid 33 links 1 size 100"]
+
+
+class Volumes:
+    """Directories of the host as the kubelet lays them out, gone again at the end."""
+
+    def __init__(self, name):
+        self.root = os.path.join(lab.work_dir(), f"volumes-{name}")
+        self.mounted = []
+
+    def __enter__(self):
+        os.mkdir(self.root)
+        return self
+
+    def __exit__(self, *_):
+        for path in self.mounted:
+            proc.run(["umount", path], check=True)
+        subprocess.run(["rm", "-rf", self.root], check=True)
+
+    def path(self, name):
+        return os.path.join(self.root, name)
+
+    def directory(self, name, mode=0o777):
+        os.makedirs(self.path(name))
+        os.chmod(self.path(name), mode)
+        return self.path(name)
+
+    def write(self, name, text):
+        with open(self.path(name), "w") as f:
+            f.write(text)
+
+    def read(self, name):
+        with open(self.path(name)) as f:
+            return f.read()
+
+    def tmpfs(self, name, size):
+        """An emptyDir with medium Memory."""
+        path = self.directory(name)
+        proc.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=1777", "tmpfs", path], check=True)
+        self.mounted.append(path)
+        return path
+
+    def publish(self, name, **files):
+        """What ConfigMap, Secret, downward API and projected are: a new directory, and ..data swapped to it."""
+        version = f"..{time.monotonic_ns()}"
+        self.directory(f"{name}/{version}", 0o755)
+        for key, text in files.items():
+            self.write(f"{name}/{version}/{key}", text)
+            if not os.path.islink(self.path(f"{name}/{key}")):
+                os.symlink(f"..data/{key}", self.path(f"{name}/{key}"))
+        os.symlink(version, self.path(f"{name}/..data_tmp"))
+        os.rename(self.path(f"{name}/..data_tmp"), self.path(f"{name}/..data"))
+
+    def mount(self, inside, name, **options):
+        return {"container_path": inside, "host_path": self.path(name), **options}
+
+
+@test(deadline=240, vm=True)
+def of_every_kind(ctx):
+    with kubelet(ctx) as k, Volumes(ctx.new_id()) as v, Pod(k, ctx.new_id()) as pod:
+        v.publish("config", key="old\n", other="same\n")
+        v.directory("empty")
+        v.tmpfs("memory", "8m")
+        v.directory("host/sub/path")
+        v.write("host/sub/path/file", "of a subPath\n")
+        os.mkfifo(v.path("host/fifo"))
+        mounts = [v.mount("/config", "config", readonly=True), v.mount("/empty", "empty"),
+                  v.mount("/memory", "memory"), v.mount("/sub", "host/sub/path"),
+                  v.mount("/sub-file", "host/sub/path/file", readonly=True), v.mount("/host", "host", readonly=True),
+                  v.mount("/both-ways", "empty", propagation="BIDIRECTIONAL")]
+        a, b = (pod.start(name, "sleep", "1000", mounts=mounts) for name in "ab")
+
+        check_equal(a.sh("cat /config/key /config/other /sub/file /sub-file /host/sub/path/file"),
+                    "old\nsame\n" + "of a subPath\n" * 3)
+        for path in ("/config/x", "/host/x", "/host/sub/x"):
+            check_equal(a.exec("touch", path).stderr, f"touch: {path}: Read-only file system\n".encode())
+        check_equal(a.exec("sh", "-c", "echo x > /sub-file").exit_code, 1)
+
+        a.sh("echo written > /empty/f; echo shared > /memory/f; echo changed > /sub/file")
+        check_equal(b.sh("cat /empty/f /memory/f /both-ways/f"), "written\nshared\nwritten\n")
+        check_equal((v.read("empty/f"), v.read("host/sub/path/file")), ("written\n", "changed\n"))
+        v.write("empty/from-the-host", "hello\n")
+        check_equal(b.sh("cat /empty/from-the-host"), "hello\n")
+        check_equal(a.sh("test -p /host/fifo && echo fifo"), "fifo\n")
+
+        # Full is full, for the container alone.
+        r = a.exec("dd", "if=/dev/zero", "of=/memory/large", "bs=1M", "count=20")
+        check_contains(r.stderr.decode(), "No space left on device")
+
+        v.publish("config", key="new\n", other="same\n")
+        swapped = time.monotonic()
+        proc.wait_until(lambda: a.sh("cat /config/key") == "new\n", 20, "the new ..data is seen")
+        took, b_sees = time.monotonic() - swapped, b.sh("cat /config/key")
+        check_equal(b_sees, "new\n")
+        # The exec itself takes most of it under TCG.
+        started = time.monotonic()
+        a.sh("cat /config/key")
+        check(took < SWAP_S + 2 * (time.monotonic() - started), f"seen after {took:.2f} s")
+
+
+@test(deadline=300, vm=True)
+def a_file_system_like_the_hosts(ctx):
+    """The same program on a directory of the host and, in a container, on its neighbour."""
+    with kubelet(ctx) as k, Volumes(ctx.new_id()) as v, Pod(k, ctx.new_id()) as pod:
+        tar = os.path.join(lab.work_dir(), "probes.tar")
+        with open(FSPROBE, "rb") as f:
+            layer = image.Layer().file("bin/fsprobe", f.read(), 0o755)
+        ctx.cri.import_image(image.write_image(tar, PROBES, [image.busybox_layer(), layer.done()]))
+        os.unlink(tar)
+        v.directory("volume")
+        files = 10000 if ctx.long else 500
+        host = proc.run([FSPROBE, v.directory("host"), str(files)], check=True).text.splitlines()
+        c = pod.start("probe", "fsprobe", "/volume", str(files), image=PROBES, mounts=[v.mount("/volume", "volume")])
+        check_equal((c.wait(200), c.log("stderr")), (0, ""))
+        guest = c.log().splitlines()
+        check_equal([g for h, g in zip(host, guest, strict=True) if h != g], DIFFERENT)
+
+        # And what has come of it, as the host sees it.
+        def tree(name):
+            out = proc.run(["find", v.path(name), "-printf", "%P %m %U %G %n %y %s %l\n"], check=True).text
+            return sorted(line for line in out.splitlines() if " d " not in line)
+        check_equal(sorted(set(tree("volume")) ^ set(tree("host"))), [])
+        check(os.stat(v.path("volume/sparse")).st_blocks < 4096, "the host's file is not sparse")

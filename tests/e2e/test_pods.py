@@ -1,0 +1,230 @@
+"""Pods, as Kubernetes makes them: containerd's CRI plugin, one VM for each pod."""
+
+import concurrent.futures
+import json
+import math
+
+from lib import proc
+from lib.cri import Pod, kubelet
+from lib.runner import check, check_contains, check_equal, each, test
+from lib.streaming import Stream, exit_code
+
+MIB = 1 << 20
+OOM_KILLED = "OOMKilled"
+
+
+@test(deadline=240, vm=True)
+def an_init_container_and_three_more(ctx):
+    with kubelet(ctx) as k, Pod(k, ctx.new_id()) as pod:
+        init = pod.start("init", "sh", "-c", "echo prepared")
+        check_equal((init.wait(), init.log()), (0, "prepared\n"))
+        init.remove()
+
+        a = pod.start("a", "sh", "-c", "echo one; sleep 1000")
+        b = pod.start("b", "sh", "-c", "trap 'echo bye; exit 7' TERM; echo two; while :; do sleep 0.1; done")
+        c = pod.start("c", "sh", "-c", "echo three >&2; exit 5")
+        check_equal((c.wait(), c.log("stderr"), c.log()), (5, "three\n", ""))
+        check_equal((a.state(), a.log(), b.state()), ("running", "one\n", "running"))
+
+        r = a.exec("sh", "-c", "echo out; echo err >&2; exit 3")
+        check_equal((r.stdout, r.stderr, r.exit_code), (b"out\n", b"err\n", 3))
+        check_contains(k.refused("ExecSync", container_id=a.id, cmd=["/nonexistent"]), "/nonexistent", "not found")
+        check_contains(k.refused("ExecSync", container_id=a.id, cmd=["sleep", "1000"], timeout=1), "timeout")
+
+        k.call("UpdateContainerResources", container_id=a.id, linux={"memory_limit_in_bytes": 64 * MIB})
+        check_equal(int(a.sh("cat /sys/fs/cgroup/memory.max")), 64 * MIB)
+        stats = k.call("ContainerStats", container_id=a.id).stats
+        check(0 < stats.cpu.usage_core_nano_seconds.value < 1000e9, stats)
+        check(0 < stats.memory.working_set_bytes.value < 64 * MIB, stats)
+
+        b.stop()
+        check_equal((b.status().exit_code, b.log()), (7, "two\nbye\n"))
+        check_equal((a.state(), pod.state()), ("running", "ready"))
+        a.stop(grace=0)
+        check_equal(a.status().exit_code, 137)
+
+
+@test(deadline=240, vm=True)
+def one_that_crashes_and_one_without_memory_disturb_nobody(ctx):
+    with kubelet(ctx) as k, Pod(k, ctx.new_id()) as pod:
+        a = pod.start("a", "sh", "-c", "while :; do date +%s; sleep 1; done")
+        for attempt in range(2):
+            crash = pod.start("crash", "sh", "-c", "exit 1", attempt=attempt)
+            check_equal(crash.wait(), 1)
+            crash.remove()
+        oom = pod.start("oom", "tail", "/dev/zero", linux={"resources": {"memory_limit_in_bytes": 16 * MIB}})
+        check_equal((oom.wait(), oom.status().reason), (137, OOM_KILLED))
+        seen = a.log()
+        proc.wait_until(lambda: a.log() != seen, 10, "the other one goes on")
+        check_equal(pod.state(), "ready")
+
+
+@test(deadline=240, vm=True)
+def attach_exec_and_port_forward(ctx):
+    with kubelet(ctx) as k, Pod(k, ctx.new_id()) as pod:
+        cat = pod.start("cat", "sh", "-c", "cat; echo end; exit 4", stdin=True, stdin_once=True)
+        s = Stream(k.call("Attach", container_id=cat.id, stdin=True, stdout=True, stderr=True).url)
+        s.send(b"hello\n")
+        s.until(b"hello\n")
+        s.close()
+        check_equal((cat.wait(), cat.log()), (4, "hello\nend\n"))
+
+        shell = pod.start("shell", "sh", stdin=True, tty=True)
+        s = Stream(k.call("Attach", container_id=shell.id, stdin=True, stdout=True, tty=True).url)
+        s.resize(91, 17)
+        s.send(b"\n")
+        s.until(b"# ")
+        s.send(b"stty size\n")
+        s.until(b"17 91")
+        s.send(b"exit 6\n")
+        check_equal(shell.wait(), 6)
+        s.close()
+
+        a = pod.start("a", "sleep", "1000")
+        s = Stream(k.call("Exec", container_id=a.id, cmd=["sh", "-c", "echo x >&2; echo y; exit 9"],
+                          stdout=True, stderr=True).url)
+        check_equal(exit_code(s.end()), 9)
+        check_equal((s.got[1], s.got[2]), (b"y\n", b"x\n"))
+        s = Stream(k.call("Exec", container_id=a.id, cmd=["cat"], stdin=True, stdout=True).url)
+        s.send(b"into it\n")
+        s.until(b"into it\n")
+        s.close()
+
+        # As with Kata: containerd itself dials inside the pod's namespace, and nobody of the guest listens there.
+        s = Stream(k.call("PortForward", pod_sandbox_id=pod.id, port=[8080]).url + "?port=8080")
+        s.send(b"GET", 0)
+        s.until(b"connection refused", channel=1)
+        s.close()
+
+
+@test(deadline=240, vm=True)
+def what_the_containers_of_a_pod_share(ctx):
+    with kubelet(ctx) as k:
+        linux = {"sysctls": {"net.ipv4.ip_unprivileged_port_start": "77"},
+                 "security_context": {"namespace_options": {"pid": "CONTAINER"}}}
+        with Pod(k, ctx.new_id(), linux=linux,
+                 dns_config={"servers": ["192.0.2.53"], "searches": ["a.example"], "options": ["ndots:3"]}) as pod:
+            a, b = (pod.start(name, "sleep", "1000", linux={"security_context": linux["security_context"]})
+                    for name in "ab")
+            for ns, shared in (("ipc", True), ("uts", True), ("net", True), ("pid", False), ("mnt", False)):
+                one, other = (c.sh(f"readlink /proc/self/ns/{ns}") for c in (a, b))
+                check_equal(one == other, shared, ns)
+            check_equal(a.sh("echo 12345 > /dev/shm/f; hostname").strip(), pod.name)
+            check_equal(b.sh("cat /dev/shm/f").strip(), "12345")
+            check_equal(b.sh("cat /proc/sys/net/ipv4/ip_unprivileged_port_start").strip(), "77")
+            check_contains(a.sh("cat /etc/resolv.conf"), "nameserver 192.0.2.53", "search a.example", "ndots:3")
+            check_equal(a.sh("ps -o comm").split(), ["COMMAND", "sleep", "ps"])
+            for address in pod.addresses():
+                check_contains(b.sh("ip addr"), f" {address}/")
+        with Pod(k, ctx.new_id()) as pod:  # CRI's default: one pid namespace for all
+            a, b = pod.start("a", "sleep", "1001"), pod.start("b", "sleep", "1002")
+            check_contains(a.sh("ps -o args"), "sleep 1001", "sleep 1002", "/bin/sleep 2147483647")
+            check_contains(b.sh("kill -9 $(ps -o pid,args | awk '/[s]leep 1001/{print $1}'); echo killed"), "killed")
+            check_equal(a.wait(), 137)
+
+
+@each(["network", "pid", "ipc"], deadline=90, vm=True)
+def what_is_the_hosts_is_refused(ctx, kind):
+    with kubelet(ctx) as k:
+        pod = Pod(k, ctx.new_id(), linux={"security_context": {"namespace_options": {kind: "NODE"}}})
+        said = k.refused("RunPodSandbox", config=pod.config, runtime_handler=pod.handler)
+        name = {"network": "hostNetwork", "pid": "hostPID", "ipc": "hostIPC"}[kind]
+        check_contains(said, f"{name} is not available in a VM: config.json asks for no {kind} namespace")
+        check_equal(len(k.call("ListPodSandbox").items), 0)
+
+
+@test(deadline=180, vm=True)
+def a_vm_as_large_as_the_pod(ctx):
+    """The guest's kernel keeps some of the memory for itself before it counts it."""
+    limit, quota = 300 * MIB, 150000
+    with kubelet(ctx) as k, Pod(k, ctx.new_id(), linux={"resources": {
+            "memory_limit_in_bytes": limit, "cpu_quota": quota, "cpu_period": 100000}}) as pod:
+        annotations = json.loads(ctx.cri.config_json(pod.id))["annotations"]
+        if "io.kubernetes.cri.sandbox-memory" not in annotations:
+            raise AssertionError(f"this containerd does not say how large a pod is: {sorted(annotations)}")
+        a = pod.start("a", "sleep", "1000")
+        check_equal(int(a.sh("nproc")), math.ceil(quota / 100000 + 0.2))
+        total = int(a.sh("sed -n 's/MemTotal: *//p' /proc/meminfo").split()[0]) * 1024
+        check(limit + 40 * MIB < total <= limit + 128 * MIB, f"{total / MIB:.0f} MiB for a pod of {limit // MIB}")
+
+
+@test(deadline=180, vm=True)
+def the_pause_container_ends(ctx):
+    with kubelet(ctx) as k, Pod(k, ctx.new_id()) as pod:
+        a = pod.start("a", "sleep", "1000")
+        ctx.cri.ctr("task", "kill", "--signal", "SIGKILL", pod.id, check=True)
+        check_equal(a.wait(), 137)
+        proc.wait_until(lambda: pod.state() == "notready", 20, "the pod is not ready")
+        check_contains(pod.refused("late", ["true"]), "no running task found")
+
+
+@test(deadline=240, vm=True)
+def security_contexts(ctx):
+    context = {"namespace_options": {"pid": "CONTAINER"}}
+    with kubelet(ctx) as k:
+        with Pod(k, ctx.new_id(), linux={"security_context": context}) as pod:
+            a = pod.start("a", "sleep", "1000", linux={"security_context": {
+                **context, "run_as_user": {"value": 1000}, "run_as_group": {"value": 2000},
+                "supplemental_groups": [3000, 3001], "no_new_privs": True, "readonly_rootfs": True,
+                "capabilities": {"drop_capabilities": ["ALL"]}, "seccomp": {"profile_type": "RuntimeDefault"}}})
+            check_equal(a.sh("id -u; id -g; id -G").split(), ["1000", "2000", "2000", "3000", "3001"])
+            status = a.sh("cat /proc/self/status")
+            check_contains(status, "NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t0000000000000000")
+            check_equal(a.exec("touch", "/x").stderr, b"touch: /x: Read-only file system\n")
+        with Pod(k, ctx.new_id(), linux={"security_context": {**context, "privileged": True}}) as pod:
+            b = pod.start("b", "sleep", "1000", linux={"security_context": {**context, "privileged": True}})
+            # The guest's devices and privileges, nobody else's.
+            check_contains(b.sh("cat /proc/self/status"), "CapEff:\t000001ff")
+            check_equal([d for d in b.sh("ls /dev").split() if d.startswith(("sd", "vd", "kvm", "mem"))], [])
+            check_equal(b.sh("hostname new; hostname").strip(), "new")
+            check(proc.run(["hostname"]).text.strip() != "new", "the host's name was changed")
+
+
+@test(deadline=240, vm=True)
+def a_container_that_cannot_be_made_leaves_nothing(ctx):
+    with kubelet(ctx) as k, Pod(k, ctx.new_id()) as pod:
+        a = pod.start("a", "sleep", "1000")
+        before = a.sh("mount; ls /run 2>/dev/null; cat /proc/meminfo | grep -c .")
+        for name, config, words in (
+                ("command", {"command": ["/nonexistent"]}, ("/nonexistent",)),
+                ("user", {"command": ["sleep"], "linux": {"security_context": {"run_as_username": "nobody-here"}}},
+                 ("no users found",)),
+                ("volume", {"command": ["sleep"], "mounts": [{"container_path": "/p", "host_path": "/proc"}]},
+                 ("/proc", "file system of the host's kernel"))):
+            check_contains(pod.refused(name, config.pop("command"), **config), *words)
+        b = pod.start("b", "echo", "next")
+        check_equal((b.wait(), b.log()), (0, "next\n"))
+        check_equal(a.sh("mount; ls /run 2>/dev/null; cat /proc/meminfo | grep -c ."), before)
+
+
+def in_parallel(calls):
+    with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
+        for future in [pool.submit(call) for call in calls]:
+            future.result()
+
+
+def cycle(k, name):
+    with Pod(k, name) as pod:
+        a = pod.start("a", "sleep", "1000")
+        b = pod.start("b", "sh", "-c", "echo done")
+        check_equal((b.wait(), b.log(), a.state()), (0, "done\n", "running"))
+
+
+@test(deadline=7200, vm=True)
+def one_after_another(ctx):
+    with kubelet(ctx) as k:
+        for _ in range(200 if ctx.long else 1):
+            cycle(k, ctx.new_id())
+
+
+@test(deadline=3600, vm=True)
+def many_at_once(ctx):
+    with kubelet(ctx) as k:
+        pods = [Pod(k, ctx.new_id()) for _ in range(20 if ctx.long else 2)]
+        try:
+            in_parallel([pod.run for pod in pods])
+            in_parallel([lambda pod=pod: check_equal(pod.start("a", "sh", "-c", "exit 3").wait(300), 3)
+                              for pod in pods])
+            check_equal(len({a for pod in pods for a in pod.addresses()}), 2 * len(pods))
+        finally:
+            in_parallel([pod.end for pod in pods])
