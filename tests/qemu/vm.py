@@ -14,6 +14,7 @@ import threading
 
 libc = ctypes.CDLL(None, use_errno=True)
 TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR, IFF_MULTI_QUEUE = 0x400454CA, 2, 0x1000, 0x4000, 0x100
+QEMU = "qemu-system-x86_64"
 VIRTIOFSD = "/usr/lib/qemu/virtiofsd"
 HIGH = 400  # above every number that QEMU or this process has
 DISK_SIZE, IMAGE_SIZE = 1 << 20, 128 << 20
@@ -89,8 +90,9 @@ class Vm:
     names = threading.Lock()
     made = 0
 
-    def __init__(self, words, qemu="qemu-system-x86_64", image=None, prefix=()):
-        self.qemu, self.prefix, self.image = qemu, list(prefix), image
+    def __init__(self, words, image=None, root=""):
+        self.root, self.image = root, image  # root: of another system, "": this one
+        self.chroot = ["/usr/sbin/chroot", root] if root else []
         self.left_out = []  # what was changed because the machine lacks it
         self.words = self.adapt(list(words))
         self.fds, self.ours, self.pid, self.qmp, self.files = {}, [], None, None, []
@@ -245,7 +247,7 @@ class Vm:
     def __enter__(self):
         try:
             self.fill()
-            self.pid = self.spawn([*self.prefix, self.qemu, *self.words])
+            self.pid = self.spawn([*self.chroot, QEMU, *self.words])
             self.close_theirs(("socket",))
             self.qmp = Qmp(self.monitor)
         except (EOFError, OSError, RuntimeError) as error:
