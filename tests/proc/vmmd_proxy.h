@@ -18,7 +18,6 @@ struct proxy {
 	int wake[2];
 	unsigned commands; /* of vmmd, since proxy_arm() */
 	unsigned fail_at;  /* answer this one with an error: 0, none */
-	bool swallow;	   /* it has been done before the error is told: the answer is what fails */
 	bool fired;
 	char failed[64]; /* the command that was made to fail */
 	char *answer;	 /* to the test's own question */

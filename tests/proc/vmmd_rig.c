@@ -90,9 +90,8 @@ void rig_start_slot(struct rig *rig, const struct rig_slot *s)
 
 void rig_start_vmmd(struct rig *rig, int job, const char *append)
 {
-	char uid[32], line[512];
-	const char *const args[] = { uid, "accel=tcg", "qemu=/usr/bin/qemu-system-x86_64", line,
-		NULL };
+	char uid[32], accel[32], line[512];
+	const char *const args[] = { uid, accel, "qemu=/usr/bin/qemu-system-x86_64", line, NULL };
 	int ctl[2], frontend[2], mountd[2], netd[2], agentd[2], null = null_fd();
 
 	test_pair(ctl);
@@ -101,6 +100,7 @@ void rig_start_vmmd(struct rig *rig, int job, const char *append)
 	test_pair(netd);
 	test_pair(agentd);
 	snprintf(uid, sizeof(uid), "uid=%d", RIG_UID_VMMD);
+	snprintf(accel, sizeof(accel), "accel=%s", rig_accel());
 	snprintf(line, sizeof(line), "append=%s", append);
 	rig->vmmd = test_spawn("bulkhead-vmmd", args,
 		(const struct test_fd[]){ { 0, null }, { 1, null }, { 2, rig->log[1] },
@@ -285,6 +285,13 @@ void rig_launch(struct rig *rig, bool share)
 	msg.memory_mib = 256;
 	msg.share = share;
 	rig_ask_ok(rig, VMMD_LAUNCH, &msg.base);
+}
+
+const char *rig_accel(void)
+{
+	const char *accel = getenv("BULKHEAD_ACCEL");
+
+	return accel ? accel : "tcg";
 }
 
 const char *rig_image(const char *name)

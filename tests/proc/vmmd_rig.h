@@ -73,5 +73,8 @@ int rig_take_fd(int channel, const struct ipc_channel *def, uint16_t type);
 
 void rig_launch(struct rig *rig, bool share);
 
+/* What runs the guest's CPUs: $BULKHEAD_ACCEL, or "tcg". */
+const char *rig_accel(void);
+
 /* $BULKHEAD_IMAGE/<name>, or skips the test. */
 const char *rig_image(const char *name);

@@ -179,7 +179,7 @@ void world_start(struct world *w)
 	strcat(line, " rdinit=/probe");
 	make_initrd(w);
 	rig_init(&w->rig);
-	rig_start_slot(&w->rig, &(struct rig_slot){ QEMU, rig_image("kernel"), w->initrd, "tcg" });
+	rig_start_slot(&w->rig, &(struct rig_slot){ QEMU, rig_image("kernel"), w->initrd, rig_accel() });
 	test_pair(job);
 	proxy_start(&w->proxy, job[0], w->rig.slot_job);
 	w->rig.slot_job = -1;
