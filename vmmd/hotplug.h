@@ -45,8 +45,9 @@ int hotplug_add_nic_consume(struct vm *vm, uint32_t index, struct network_device
 	struct error *err);
 
 /*
- * An image or a block device, open as read_only says: anything else is refused. The guest
- * finds it by its serial number, "disk-<index>".
+ * An image or a block device, open as read_only says: anything else is refused. Open with
+ * O_DIRECT, it goes past the host's page cache. The guest finds it by its serial number,
+ * "disk-<index>".
  */
 int hotplug_add_block_consume(struct vm *vm, uint32_t index, int fd, bool read_only,
 	struct error *err);

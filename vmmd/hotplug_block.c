@@ -115,20 +115,24 @@ static void done(struct plugged *p)
 	qemu_object_done(&((struct block *)p)->add_fd.base);
 }
 
-/* What mountd was asked for: a read-only image must not have come writable, nor the reverse. */
-static int check_fd(int fd, bool read_only, enum block_kind *ret_kind, struct error *err)
+/*
+ * What mountd was asked for: a read-only image must not have come writable, nor the
+ * reverse. What else the objects must say of the fd is as it was opened.
+ */
+static int check_fd(struct block_device_config *config, struct error *err)
 {
-	int flags = fcntl(fd, F_GETFL);
+	int flags = fcntl(config->fd, F_GETFL);
 	struct stat st;
 
-	if (flags < 0 || fd_stat(fd, &st) < 0)
+	if (flags < 0 || fd_stat(config->fd, &st) < 0)
 		return error_errno(err, errno, "the disk's fd");
 	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
 		return error_set(err, EBADF, "what came is neither an image nor a block device");
-	if ((flags & O_PATH) || (flags & O_ACCMODE) != (read_only ? O_RDONLY : O_RDWR))
+	if ((flags & O_PATH) || (flags & O_ACCMODE) != (config->read_only ? O_RDONLY : O_RDWR))
 		return error_set(err, EBADF, "a disk that is to be %s came open for something else",
-			read_only ? "read-only" : "writable");
-	*ret_kind = S_ISBLK(st.st_mode) ? BLOCK_HOST_DEVICE : BLOCK_FILE;
+			config->read_only ? "read-only" : "writable");
+	config->kind = S_ISBLK(st.st_mode) ? BLOCK_HOST_DEVICE : BLOCK_FILE;
+	config->cache_direct = flags & O_DIRECT;
 	return 0;
 }
 
@@ -157,7 +161,7 @@ int hotplug_add_block_consume(struct vm *vm, uint32_t index, int fd, bool read_o
 {
 	struct block_device_config config = { .fd = fd, .read_only = read_only };
 	struct block *b;
-	int r = check_fd(fd, read_only, &config.kind, err);
+	int r = check_fd(&config, err);
 
 	if (r < 0) {
 		fd_close(&fd);

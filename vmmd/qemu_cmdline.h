@@ -247,8 +247,6 @@ int qemu_cmdline_add_root_ports(struct qemu_cmdline *c, unsigned n, struct error
 /* addr: 0, the next slot that is free. Its id is "pci-bridge-<chassis>". */
 int qemu_cmdline_add_pci_bridge(struct qemu_cmdline *c, unsigned chassis, unsigned addr,
 	struct error *err);
-int qemu_cmdline_add_pcie_pci_bridge(struct qemu_cmdline *c, const char *id, const char *port,
-	struct error *err);
 int qemu_cmdline_add_balloon(struct qemu_cmdline *c, bool free_page_reporting, struct error *err);
 int qemu_cmdline_add_iommu(struct qemu_cmdline *c, struct error *err);
 

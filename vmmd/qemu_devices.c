@@ -54,13 +54,6 @@ static const struct qemu_field device_pci_bridge_fields[] = {
 };
 static CLASS(device_pci_bridge, DEVICE("pci-bridge"));
 
-static const struct qemu_field device_pcie_pci_bridge_fields[] = {
-	FIELD(device_pcie_pci_bridge, id, "id", ID),
-	FIELD(device_pcie_pci_bridge, bus, "bus", ID),
-	{ 0 },
-};
-static CLASS(device_pcie_pci_bridge, DEVICE("pcie-pci-bridge"));
-
 static const struct qemu_field device_virtio_balloon_fields[] = {
 	FIELD(device_virtio_balloon, id, "id", ID),
 	FIELD(device_virtio_balloon, free_page_reporting, "free-page-reporting", BOOL),
@@ -186,21 +179,6 @@ int qemu_cmdline_add_pci_bridge(struct qemu_cmdline *c, unsigned chassis, unsign
 	int r = need_pci(c, "pci-bridge", err);
 
 	return r < 0 ? r : add_pci_bridge(c, chassis, addr, err);
-}
-
-int qemu_cmdline_add_pcie_pci_bridge(struct qemu_cmdline *c, const char *id, const char *port,
-	struct error *err)
-{
-	struct device_pcie_pci_bridge *o;
-	int r = need_pci(c, "pcie-pci-bridge", err);
-
-	if (r < 0)
-		return r;
-	o = qemu_cmdline_new(c, &device_pcie_pci_bridge_class, err);
-	r = o ? qemu_set_id(o->id, "", id, err) : -ENOMEM;
-	if (r == 0)
-		r = qemu_set_id(o->bus, "", port, err);
-	return r < 0 ? r : qemu_object_check(&o->base, err);
 }
 
 int qemu_cmdline_add_balloon(struct qemu_cmdline *c, bool free_page_reporting, struct error *err)

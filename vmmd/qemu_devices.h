@@ -46,12 +46,6 @@ struct device_pci_bridge {
 	uint64_t addr;
 };
 
-/* Conventional PCI behind a root port. */
-struct device_pcie_pci_bridge {
-	struct qemu_object base;
-	char id[QEMU_ID_SIZE], bus[QEMU_ID_SIZE];
-};
-
 struct device_virtio_balloon {
 	struct qemu_object base;
 	char id[QEMU_ID_SIZE];

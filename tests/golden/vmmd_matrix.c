@@ -314,8 +314,6 @@ static int add_extras(struct qemu_cmdline *c, const struct row *r, struct error 
 	n = n == 0 && x & BALLOON ? qemu_cmdline_add_balloon(c, true, err) : n;
 	n = n == 0 && x & PORTS ? qemu_cmdline_add_root_ports(c, 4, err) : n;
 	n = n == 0 && x & BRIDGE ? qemu_cmdline_add_pci_bridge(c, 1, 9, err) : n;
-	n = n == 0 && x & BRIDGE && x & PORTS
-		? qemu_cmdline_add_pcie_pci_bridge(c, "pci0", "rp0", err) : n;
 	n = n == 0 && x & DIMM ? add_dimm(c, err) : n;
 	n = n == 0 && x & VIRTIO_MEM
 		? qemu_cmdline_add_virtio_mem(c, UINT64_C(256) << 20, UINT64_C(64) << 20, err) : n;

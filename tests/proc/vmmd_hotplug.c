@@ -6,6 +6,7 @@
  */
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/loop.h>
 #include <net/if.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -37,11 +38,10 @@ static int new_disk(int mib)
 	return fd;
 }
 
-static void send_disk(struct world *w, uint32_t index, int mib)
+static void send_disk(struct world *w, uint32_t index, int fd)
 {
 	Ipc__Block msg = IPC__BLOCK__INIT;
 	struct error err = ERROR_INIT;
-	int fd = new_disk(mib);
 
 	msg.index = index;
 	CHECK_INT(channel_send(w->rig.mountd, &ipc_mountd_vmmd, IPC_EVENT, MOUNTD_VMMD_BLOCK, 0,
@@ -50,13 +50,33 @@ static void send_disk(struct world *w, uint32_t index, int mib)
 	close(fd);
 }
 
-static void ask_disk(struct world *w, uint32_t index, int mib)
+static void ask_disk(struct world *w, uint32_t index, int fd)
 {
 	Ipc__VmmdAddBlock msg = IPC__VMMD_ADD_BLOCK__INIT;
 
-	send_disk(w, index, mib);
+	send_disk(w, index, fd);
 	msg.index = index;
 	rig_ask(&w->rig, VMMD_ADD_BLOCK, &msg.base);
+}
+
+/* A block device that is `backing` and ends with its last fd; -1: none can be had. */
+static int new_loop(int backing)
+{
+	struct loop_config config = { .fd = (uint32_t)backing,
+		.info = { .lo_flags = LO_FLAGS_AUTOCLEAR } };
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), fd = -1;
+
+	/* Somebody else of this machine may take the number that was free. */
+	for (int i = 0; control >= 0 && fd < 0 && i < 20; i++) {
+		char path[32];
+
+		snprintf(path, sizeof(path), "/dev/loop%d", ioctl(control, LOOP_CTL_GET_FREE));
+		fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+		if (fd >= 0 && ioctl(fd, LOOP_CONFIGURE, &config) < 0)
+			fd_close(&fd);
+	}
+	fd_close(&control);
+	return fd;
 }
 
 /* Of the namespace that the test has entered. The last device of its name may be about to go. */
@@ -237,7 +257,14 @@ static void nic_gone(struct world *w)
 
 static void add_disk(struct world *w)
 {
-	ask_disk(w, 1, 8);
+	ask_disk(w, 1, new_disk(8));
+}
+
+static int backing = -1;
+
+static void add_block_device(struct world *w)
+{
+	ask_disk(w, 1, new_loop(backing));
 }
 
 static void disk_seen(struct world *w)
@@ -299,6 +326,8 @@ static const struct kind vhost_4_kind = { "NIC of four queues with vhost",
 	IPC__VMMD_REMOVE__KIND__NIC, add_vhost_4, nic_4_seen, nic_gone };
 static const struct kind disk_kind = { "disk", IPC__VMMD_REMOVE__KIND__BLOCK, add_disk, disk_seen,
 	disk_gone };
+static const struct kind block_device_kind = { "block device", IPC__VMMD_REMOVE__KIND__BLOCK,
+	add_block_device, disk_seen, disk_gone };
 static const struct kind memory_kind = { "memory", IPC__VMMD_REMOVE__KIND__MEMORY, add_memory,
 	memory_seen, memory_gone };
 static const struct kind cpu_kind = { "CPU", IPC__VMMD_REMOVE__KIND__CPU, add_cpu, cpu_seen,
@@ -375,7 +404,7 @@ static void as_many_disks_as_ports(struct world *w)
 
 	state_of(w, before);
 	for (uint32_t i = 0; i < 3; i++) {
-		ask_disk(w, i, (int)i + 1);
+		ask_disk(w, i, new_disk((int)i + 1));
 		expect_done(w);
 		/* One after the other: the guest names them in the order in which it has them. */
 		guest_has(w, "/sys/block", "vd", i + 1);
@@ -383,9 +412,9 @@ static void as_many_disks_as_ports(struct world *w)
 	guest_says(w, "/sys/block/vda/size", "2048 ");
 	guest_says(w, "/sys/block/vdb/size", "4096 ");
 	guest_says(w, "/sys/block/vdb/serial", "disk-1");
-	ask_disk(w, 3, 1);
+	ask_disk(w, 3, new_disk(1));
 	expect_refused(w, "add block: disk 3: no port is free for a device: the VM has 3");
-	ask_disk(w, 2, 1);
+	ask_disk(w, 2, new_disk(1));
 	expect_refused(w, "disk 2 is there already");
 	for (uint32_t i = 0; i < 3; i++) {
 		ask_remove(w, IPC__VMMD_REMOVE__KIND__BLOCK, i);
@@ -403,6 +432,47 @@ TEST (disks) {
 	every_step_fails(&w, &disk_kind);
 	come_and_go(&w, &disk_kind);
 	as_many_disks_as_ports(&w);
+	world_done(&w);
+}
+
+/* The file behind the device, as it is on the host once the guest has written and closed it. */
+static void the_guest_writes(struct world *w, const char *text)
+{
+	int64_t deadline = clock_ms() + 10000;
+	char got[64] = "", *nodes;
+
+	add_block_device(w);
+	expect_done(w);
+	disk_seen(w);
+	nodes = proxy_ask(&w->proxy, "query-named-block-nodes", "{\"flat\":true}");
+	CHECK_CONTAINS(nodes, "\"drv\": \"host_device\"");
+	CHECK_CONTAINS(nodes, "\"direct\": true");
+	free(nodes);
+	guest_set(w, "/dev/vda", text);
+	while (strcmp(got, text) != 0 && clock_ms() < deadline) {
+		CHECK(pread(backing, got, strlen(text), 0) >= 0);
+		usleep(10000);
+	}
+	CHECK_STR(got, text);
+	ask_remove(w, IPC__VMMD_REMOVE__KIND__BLOCK, 1);
+	expect_done(w);
+}
+
+/* host_device, past the page cache */
+TEST (block_devices) {
+	static struct world w;
+	int fd;
+
+	backing = new_disk(8);
+	fd = new_loop(backing);
+	if (fd < 0)
+		test_skip("no loop device can be had");
+	close(fd);
+	world_start(&w);
+	every_step_fails(&w, &block_device_kind);
+	come_and_go(&w, &block_device_kind);
+	the_guest_writes(&w, "from the guest");
+	close(backing);
 	world_done(&w);
 }
 

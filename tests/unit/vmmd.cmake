@@ -6,3 +6,13 @@ endforeach()
 bulkhead_test(test_vmmd_script unit
 	SOURCES ${CMAKE_CURRENT_LIST_DIR}/vmmd_script.c ${CMAKE_CURRENT_LIST_DIR}/vmmd_scripted.c
 	LINK vmmd_core bulkhead_test)
+
+bulkhead_test(test_vmmd_nomem unit
+	SOURCES ${CMAKE_CURRENT_LIST_DIR}/vmmd_nomem.c ${CMAKE_CURRENT_LIST_DIR}/vmmd_scripted.c
+	LINK vmmd_core bulkhead_test)
+foreach(name malloc calloc realloc strdup asprintf open_memstream json_object_new_object
+		json_object_new_string json_object_new_uint64 json_object_new_boolean
+		json_object_object_add json_object_to_json_string_ext
+		json_object_to_json_string_length json_tokener_new_ex)
+	target_link_options(test_vmmd_nomem PRIVATE -Wl,--wrap=${name})
+endforeach()
