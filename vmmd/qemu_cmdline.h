@@ -221,9 +221,11 @@ struct block_device_config;
 int qemu_cmdline_add_block_device_consume(struct qemu_cmdline *c,
 	const struct block_device_config *config, struct error *err);
 
-/* /dev/vhost-vsock, its CID set. Takes fd, also on failure. */
-int qemu_cmdline_add_vsock_consume(struct qemu_cmdline *c, int fd, uint64_t cid,
-	bool disable_modern, struct error *err);
+/*
+ * /dev/vhost-vsock, its CID set. Takes fd, also on failure. It has no disable_modern:
+ * QEMU takes the word and makes a modern device.
+ */
+int qemu_cmdline_add_vsock_consume(struct qemu_cmdline *c, int fd, uint64_t cid, struct error *err);
 
 /* ---- without fds: memory_device.c, qemu_devices.c ---- */
 

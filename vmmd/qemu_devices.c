@@ -67,7 +67,6 @@ static const struct qemu_field device_vhost_vsock_fields[] = {
 	FIELD(device_vhost_vsock, id, "id", ID),
 	FIELD(device_vhost_vsock, vhostfd, "vhostfd", FD),
 	FIELD(device_vhost_vsock, guest_cid, "guest-cid", NUMBER, RANGE(3, UINT32_MAX - 1)),
-	FIELD(device_vhost_vsock, disable_modern, "disable-modern", BOOL, OPTIONAL, ONLY_PCI),
 	{ 0 },
 };
 static CLASS(device_vhost_vsock, DEVICE("vhost-vsock"), .has_transport = true);
@@ -193,8 +192,7 @@ int qemu_cmdline_add_balloon(struct qemu_cmdline *c, bool free_page_reporting, s
 	return qemu_object_check(&o->base, err);
 }
 
-int qemu_cmdline_add_vsock_consume(struct qemu_cmdline *c, int fd, uint64_t cid,
-	bool disable_modern, struct error *err)
+int qemu_cmdline_add_vsock_consume(struct qemu_cmdline *c, int fd, uint64_t cid, struct error *err)
 {
 	struct device_vhost_vsock *o = qemu_cmdline_new(c, &device_vhost_vsock_class, err);
 	int r;
@@ -205,7 +203,6 @@ int qemu_cmdline_add_vsock_consume(struct qemu_cmdline *c, int fd, uint64_t cid,
 	}
 	o->vhostfd.fd = fd;
 	o->guest_cid = cid;
-	o->disable_modern = disable_modern;
 	r = qemu_set_id(o->id, "", "vsock0", err);
 	return r < 0 ? r : qemu_cmdline_finish(c, &o->base, err);
 }

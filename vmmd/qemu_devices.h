@@ -57,7 +57,6 @@ struct device_vhost_vsock {
 	char id[QEMU_ID_SIZE];
 	struct qemu_fd vhostfd;
 	uint64_t guest_cid;
-	bool disable_modern;
 };
 
 struct device_intel_iommu {

@@ -318,7 +318,7 @@ static int add_extras(struct qemu_cmdline *c, const struct row *r, struct error 
 	n = n == 0 && x & VIRTIO_MEM
 		? qemu_cmdline_add_virtio_mem(c, UINT64_C(256) << 20, UINT64_C(64) << 20, err) : n;
 	n = n == 0 && x & VSOCK
-		? qemu_cmdline_add_vsock_consume(c, some_fd(), 3, x & OLD, err) : n;
+		? qemu_cmdline_add_vsock_consume(c, some_fd(), 3, err) : n;
 	return n;
 }
 

@@ -13,7 +13,7 @@ from vm import Missing, Vm, same_file, tap_of
 HERE = pathlib.Path(__file__).resolve().parent
 MS_BIND, MS_REC = 4096, 16384
 libc = ctypes.CDLL(None, use_errno=True)
-OF_QEMU = ("anon_inode:", "/memfd:", "pipe:", "/dev/shm/", "/dev/null")
+OF_QEMU = ("anon_inode:", "/memfd:", "pipe:", "/dev/shm/", "/dev/null", "/dev/kvm")
 
 
 def numbers(pid):

@@ -15,6 +15,7 @@ import threading
 libc = ctypes.CDLL(None, use_errno=True)
 TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR, IFF_MULTI_QUEUE = 0x400454CA, 2, 0x1000, 0x4000, 0x100
 QEMU = "qemu-system-x86_64"
+HAS_KVM = os.environ.get("BULKHEAD_ACCEL") == "kvm"  # that a /dev/kvm is there says little
 VIRTIOFSD = "/usr/lib/qemu/virtiofsd"
 HIGH = 400  # above every number that QEMU or this process has
 DISK_SIZE, IMAGE_SIZE = 1 << 20, 128 << 20
@@ -106,10 +107,10 @@ class Vm:
         result = []
         for switch, word in zip([""] + words, words):
             word = text.get(word, word)
-            if switch == "-machine" and "accel=kvm" in word:
+            if not HAS_KVM and switch == "-machine" and "accel=kvm" in word:
                 word = word.replace("accel=kvm", "accel=tcg").replace("kernel-irqchip=split,", "")
                 self.left_out.append("kvm")
-            elif switch == "-cpu" and word.startswith("host"):
+            elif not HAS_KVM and switch == "-cpu" and word.startswith("host"):
                 word = word.replace("host", "max", 1)
             elif switch == "-netdev" and '"vhost":true' in word and not os.path.exists("/dev/vhost-net"):
                 netdev = json.loads(word)

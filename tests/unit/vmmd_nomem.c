@@ -135,7 +135,7 @@ static int add_share(struct qemu_cmdline *c, struct error *err)
 
 static int add_vsock(struct qemu_cmdline *c, struct error *err)
 {
-	return qemu_cmdline_add_vsock_consume(c, some_fd(O_RDWR), 3, false, err);
+	return qemu_cmdline_add_vsock_consume(c, some_fd(O_RDWR), 3, err);
 }
 
 static int add_iothread(struct qemu_cmdline *c, struct error *err)
