@@ -3,13 +3,14 @@ foreach(part cmdline net qmp)
 		LINK vmmd_core bulkhead_test)
 endforeach()
 
-bulkhead_test(test_vmmd_script unit
-	SOURCES ${CMAKE_CURRENT_LIST_DIR}/vmmd_script.c ${CMAKE_CURRENT_LIST_DIR}/vmmd_scripted.c
-	LINK vmmd_core bulkhead_test)
-
-bulkhead_test(test_vmmd_nomem unit
-	SOURCES ${CMAKE_CURRENT_LIST_DIR}/vmmd_nomem.c ${CMAKE_CURRENT_LIST_DIR}/vmmd_scripted.c
-	LINK vmmd_core bulkhead_test)
+# Those with a QEMU of a script.
+foreach(part script life nomem)
+	bulkhead_test(test_vmmd_${part} unit
+		SOURCES ${CMAKE_CURRENT_LIST_DIR}/vmmd_${part}.c
+			${CMAKE_CURRENT_LIST_DIR}/vmmd_scripted.c
+		LINK vmmd_core bulkhead_test
+		TIMEOUT 300)
+endforeach()
 foreach(name malloc calloc realloc strdup asprintf open_memstream json_object_new_object
 		json_object_new_string json_object_new_uint64 json_object_new_boolean
 		json_object_object_add json_object_to_json_string_ext

@@ -1,4 +1,5 @@
 /* Objects of QEMU's command line: grammar, quoting, printing, ownership of fds. */
+#include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
 #include <unistd.h>
@@ -312,5 +313,105 @@ TEST (printing_is_pure) {
 	for (size_t i = 0; i < first.n; i++)
 		CHECK_STR(first.arg[i], second.arg[i]);
 	qemu_argv_done(&second);
+	qemu_cmdline_done(&c);
+}
+
+/* ---- what does not go together ---- */
+
+TEST (sizes_that_contradict_each_other) {
+	struct qemu_config cfg = config();
+
+	cfg.max_vcpus = 1;
+	expect_refused(&cfg, "-smp: maxcpus is 1, less than cpus, 2");
+	cfg = config();
+	cfg.memory_slots = 1;
+	expect_refused(&cfg, "-m: slots and maxmem go together");
+	cfg = config();
+	cfg.memory_max_mib = 512;
+	expect_refused(&cfg, "-m: slots and maxmem go together");
+	cfg.memory_slots = 1;
+	cfg.memory_max_mib = 256;
+	expect_refused(&cfg, "-m: maxmem is not above size");
+	cfg = config();
+	cfg.machine = (enum machine_type)9;
+	expect_refused(&cfg, "-machine: type is a word that is not in its list");
+}
+
+TEST (kinds_of_memory) {
+	struct qemu_config cfg = config();
+
+	cfg.memory = (enum memory_kind)9;
+	expect_refused(&cfg, "-object: the kind of memory is unknown");
+	cfg.memory = MEMORY_RAM;
+	cfg.memory_hugepages = true;
+	expect_refused(&cfg, "-object memory-backend-ram: huge pages are memfd's");
+	cfg.memory_hugepages = false;
+	cfg.memory_path = "/path";
+	expect_refused(&cfg, "-object memory-backend-ram: a path and read-only are a file's");
+	cfg = config();
+	cfg.memory_hugepages = true;
+	cfg.memory_mib = 33;
+	expect_refused(&cfg, "size is no multiple of a huge page's 2 MiB");
+}
+
+TEST (confidential_guests) {
+	struct qemu_config cfg = config();
+
+	for (unsigned kind = 1; kind < 12; kind++) {
+		cfg.confidential = (enum confidential)kind;
+		expect_refused(&cfg, ": confidential guests are not available");
+	}
+}
+
+TEST (no_share_without_shared_memory) {
+	struct qemu_config cfg = config();
+	struct error err = ERROR_INIT;
+	struct qemu_cmdline c;
+
+	cfg.memory = MEMORY_RAM;
+	CHECK_INT(qemu_cmdline_init(&c, &cfg, NULL), 0);
+	CHECK(qemu_cmdline_add_share_consume(&c, "tag", some_fd(), &err) < 0);
+	CHECK_CONTAINS(err.msg, "virtiofsd cannot map memory of kind 'ram'");
+	qemu_cmdline_done(&c);
+}
+
+TEST (what_a_machine_has_not) {
+	struct qemu_config cfg = config();
+	struct error err = ERROR_INIT;
+	struct qemu_cmdline c;
+
+	CHECK_INT(qemu_cmdline_init(&c, &cfg, NULL), 0);
+	CHECK(qemu_cmdline_add_root_ports(&c, 1000, &err) < 0);
+	CHECK_CONTAINS(err.msg, "-device pcie-root-port: 1000 ports, at most ");
+	CHECK(qemu_cmdline_add_virtio_mem(&c, 256 << 20, 1 << 20, &err) < 0);
+	CHECK_CONTAINS(err.msg, "requested-size is no multiple of 2 MiB");
+	qemu_cmdline_done(&c);
+	cfg.machine = MACHINE_MICROVM;
+	CHECK_INT(qemu_cmdline_init(&c, &cfg, NULL), 0);
+	CHECK(qemu_cmdline_add_root_ports(&c, 1, &err) < 0);
+	CHECK_CONTAINS(err.msg, "-device pcie-root-port: machine 'microvm' has no PCI");
+	CHECK(qemu_cmdline_add_pci_bridge(&c, 1, 0, &err) < 0);
+	CHECK_CONTAINS(err.msg, "-device pci-bridge: machine 'microvm' has no PCI");
+	CHECK(qemu_cmdline_add_iommu(&c, &err) < 0);
+	CHECK_CONTAINS(err.msg, "-device intel-iommu: machine 'microvm' has none");
+	qemu_cmdline_done(&c);
+}
+
+/* QEMU's own limit is beyond it; ours comes first, with a sentence. */
+TEST (more_words_than_there_may_be) {
+	CLEANUP(qemu_argv_done) struct qemu_argv argv = QEMU_ARGV_INIT;
+	struct qemu_config cfg = config();
+	struct error err = ERROR_INIT;
+	struct qemu_cmdline c;
+
+	CHECK_INT(qemu_cmdline_init(&c, &cfg, NULL), 0);
+	for (int i = 0; i < 300; i++) {
+		char id[16];
+
+		snprintf(id, sizeof(id), "io%d", i);
+		CHECK_INT(qemu_cmdline_add_iothread(&c, id, NULL), 0);
+	}
+	CHECK_INT(qemu_cmdline_print(&c, QEMU_FORM_ARGV, &argv, &err), -E2BIG);
+	CHECK_CONTAINS(err.msg, "QEMU's command line: Argument list too long");
 	qemu_cmdline_done(&c);
 }

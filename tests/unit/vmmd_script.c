@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -73,43 +74,122 @@ TEST (every_step_fails_and_is_undone) {
 	}
 }
 
+/* What is right after a lie instead of (TWICE, BEFORE: beside) the answer to a command. */
+static void check_after_lie(struct script *s, enum lie lie, int r, const struct error *err)
+{
+	bool lost = vm_is_gone(&s->vm);
+
+	for (const char *c = err->msg; *c; c++)
+		CHECK(*c >= ' ' && *c <= '~');
+	CHECK(r == 0 || *err->msg);
+	if (lie == CONTROL)
+		CHECK(r == -EIO && !lost);
+	else if (lie == WRONG_VALUE)
+		CHECK(r == 0 || lost || r == -EIO);
+	else if (lie == TWICE || lie == BEFORE || lie == STOPS)
+		CHECK(r == 0 || lost); /* said after the last answer, it is seen later */
+	else
+		CHECK(r < 0 && lost);
+}
+
+/* false: there is no k-th command */
+static bool lie_once(const struct operation *o, bool add, enum lie lie, unsigned k)
+{
+	struct error err = ERROR_INIT;
+	int64_t began = clock_ms();
+	struct script s;
+	unsigned told;
+	int r, fds;
+
+	script_start(&s);
+	if (!add)
+		CHECK_INT(o->add(&s, &err), 0);
+	fds = test_count_fds();
+	script_arm(&s, lie, k);
+	r = (add ? o->add : o->remove)(&s, &err);
+	told = s.commands;
+	if (told >= k)
+		check_after_lie(&s, lie, r, &err);
+	CHECK_INT(s.vm.hotplug.n, add == (r == 0));
+	if (s.vm.hotplug.n == 0)
+		CHECK_INT(s.vm.hotplug.ports_taken, 0);
+	/* QMP's own may be closed by now. */
+	CHECK_INT(test_count_fds(), fds - (vm_is_gone(&s.vm) ? 1 : 0));
+	if (clock_ms() - began > 4000)
+		test_fail(o->name, (int)k, "lie %d: %lld ms", lie, (long long)(clock_ms() - began));
+	script_end(&s);
+	return told >= k;
+}
+
+static void every_lie(bool add)
+{
+	for (size_t i = 0; i < OPERATIONS; i++)
+		for (enum lie lie = CONTROL; lie < LIES; lie++) {
+			unsigned k = lie == BEFORE ? 2 : 1;
+
+			/* Nobody looks at the values of what removes; the guest's patience is ten seconds. */
+			if (!add && lie == WRONG_VALUE)
+				continue;
+			while (lie_once(&operations[i], add, lie, k))
+				k++;
+			CHECK(k > 1);
+		}
+}
+
 /* However QEMU lies, and whenever: an error in time, no fd kept, no port taken, and it is lost. */
 TEST (every_lie_at_every_step) {
-	for (size_t i = 0; i < OPERATIONS; i++) {
-		const struct operation *o = &operations[i];
+	every_lie(true);
+}
 
-		for (enum lie lie = CONTROL; lie < LIES; lie++)
-			for (unsigned k = 1; k <= o->commands; k++) {
-				struct error err = ERROR_INIT;
-				struct script s;
-				int64_t began = clock_ms();
-				int r, fds;
+TEST (every_lie_at_every_step_back) {
+	every_lie(false);
+}
 
-				if (lie == BEFORE && k == 1)
-					continue;
-				script_start(&s);
-				fds = test_count_fds();
-				script_arm(&s, lie, k);
-				r = o->add(&s, &err);
-				if (r < 0)
-					CHECK(*err.msg);
-				for (const char *c = err.msg; *c; c++)
-					CHECK(*c >= ' ' && *c <= '~');
-				if (lie == CONTROL)
-					CHECK(!vm_is_gone(&s.vm) && s.n == 0);
-				else if (lie != WRONG_VALUE && !((lie == TWICE || lie == BEFORE) && r == 0) &&
-					!(lie == STOPS && r == 0))
-					CHECK(r < 0 && vm_is_gone(&s.vm));
-				if (r < 0)
-					CHECK_INT(s.vm.hotplug.ports_taken, 0);
-				/* QMP's own may be closed by now. */
-				CHECK_INT(test_count_fds(), fds - (vm_is_gone(&s.vm) ? 1 : 0));
-				if (clock_ms() - began > 4000)
-					test_fail(o->name, (int)k, "lie %d: %lld ms", lie,
-						(long long)(clock_ms() - began));
-				script_end(&s);
-			}
+/* ---- much is said, and no answer */
+
+struct talk {
+	struct script *script;
+	const char *piece;
+	_Atomic bool enough;
+};
+
+static void *talk_on(void *ctx)
+{
+	struct talk *t = ctx;
+
+	while (!t->enough) {
+		script_say(t->script, t->piece);
+		usleep(20000);
 	}
+	return NULL;
+}
+
+static void expect_no_answer(const char *piece)
+{
+	struct error err = ERROR_INIT;
+	int64_t began = clock_ms();
+	struct script s;
+	struct talk t = { &s, piece, false };
+	pthread_t thread;
+
+	script_start(&s);
+	script_hold(&s);
+	CHECK_INT(pthread_create(&thread, NULL, talk_on, &t), 0);
+	CHECK_INT(vm_command(&s.vm, "cont", &err), -ETIMEDOUT);
+	CHECK(clock_ms() - began >= 4900 && clock_ms() - began < 7000);
+	CHECK_STR(s.vm.lost, "it does not answer");
+	t.enough = true;
+	pthread_join(thread, NULL);
+	script_release(&s);
+	script_end(&s);
+}
+
+TEST (events_are_no_answer) {
+	expect_no_answer("{\"event\": \"NEVER_HEARD_OF\"}\r\n");
+}
+
+TEST (a_line_byte_by_byte_has_no_more_time) {
+	expect_no_answer("[");
 }
 
 TEST (a_guest_that_keeps_its_device) {
@@ -127,6 +207,33 @@ TEST (a_guest_that_keeps_its_device) {
 	CHECK(script_forget(&s, "device", "disk-hot1"));
 	CHECK_INT(operations[OP_DISK].remove(&s, &err), 0);
 	CHECK_INT(s.n, 0);
+	script_end(&s);
+}
+
+/* It may refuse as well, and by the name of another device it has refused nothing. */
+TEST (a_guest_that_refuses) {
+	static const char *const kinds[] = { "DEVICE_UNPLUG_GUEST_ERROR", "MEM_UNPLUG_ERROR" };
+	struct error err = ERROR_INIT;
+	struct script s;
+
+	script_start(&s);
+	CHECK_INT(operations[OP_MEMORY].add(&s, &err), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		char line[256];
+
+		script_hold(&s);
+		snprintf(line, sizeof(line),
+			"{\"return\": {}, \"id\": %llu}\r\n"
+			"{\"event\": \"%s\", \"data\": {\"device\": \"mem2-dimm\"}}\r\n"
+			"{\"event\": \"%s\", \"data\": {\"device\": \"mem1-dimm\"}}\r\n",
+			(unsigned long long)s.vm.qmp.next_id, kinds[i], kinds[i]);
+		script_say(&s, line);
+		CHECK_INT(operations[OP_MEMORY].remove(&s, &err), -EBUSY);
+		CHECK_CONTAINS(err.msg, "the guest refuses to let go of 'mem1-dimm'");
+		CHECK_INT(s.vm.hotplug.n, 1);
+		CHECK(!vm_is_gone(&s.vm));
+		script_release(&s);
+	}
 	script_end(&s);
 }
 
@@ -151,22 +258,27 @@ TEST (sizes_and_fds_that_are_refused) {
 	script_end(&s);
 }
 
-/* ---- fdsets ---- */
+/* ---- answers by hand ---- */
+
+/* The test is QEMU, and answers the next command with this value before it is asked: vmmd reads nothing earlier. */
+static void answer_ahead(struct script *s, const char *value)
+{
+	char line[512];
+
+	script_start(s);
+	script_hold(s);
+	s->vm.qmp.next_id = 5;
+	snprintf(line, sizeof(line), "{\"return\": %s, \"id\": 5}\r\n", value);
+	script_say(s, line);
+}
 
 static void expect_sets(const char *value, const unsigned *sets, size_t n, bool ok)
 {
 	struct error err = ERROR_INIT;
-	char line[512];
 	struct script s;
 	int r;
 
-	script_start(&s);
-	/* The test answers itself, once. */
-	script_hold(&s);
-	s.vm.qmp.next_id = 5;
-	snprintf(line, sizeof(line), "{\"return\": %s, \"id\": 5}\r\n", value);
-	/* vmmd reads nothing before it has asked. */
-	script_say(&s, line);
+	answer_ahead(&s, value);
 	r = hotplug_check_fdsets(&s.vm, sets, n, &err);
 	script_release(&s);
 	CHECK_INT(r, ok ? 0 : -EPROTO);
@@ -189,6 +301,32 @@ TEST (fdsets_are_those_that_were_given) {
 	expect_sets("[" SET("1") ",7]", sets, 2, false);
 	expect_sets("{}", NULL, 0, false);
 	expect_sets("1e999", NULL, 0, false);
+}
+
+static void expect_no_place(const char *value, int error)
+{
+	struct error err = ERROR_INIT;
+	struct script s;
+
+	answer_ahead(&s, value);
+	CHECK_INT(hotplug_add_cpu(&s.vm, 7, &err), error);
+	script_release(&s);
+	CHECK_INT(vm_is_gone(&s.vm), error == -EPROTO);
+	CHECK_INT(s.vm.hotplug.n, 0);
+	script_end(&s);
+}
+
+TEST (places_of_cpus) {
+	expect_no_place("[]", -ENOSPC);
+	expect_no_place("[{\"props\": {\"core-id\": 1}, \"qom-path\": \"/x\"}]", -ENOSPC);
+	expect_no_place("{}", -EPROTO);
+	expect_no_place("[7]", -EPROTO);
+	expect_no_place("[{\"qom-path\": \"/x\"}]", -EPROTO);
+	expect_no_place("[{\"props\": {}}]", -EPROTO);
+	expect_no_place("[{\"props\": {\"node-id\": 0}}]", -EPROTO);
+	expect_no_place("[{\"props\": {\"core-id\": \"1\"}}]", -EPROTO);
+	expect_no_place("[{\"props\": {\"core-id\": -1}}]", -EPROTO);
+	expect_no_place("[{\"props\": {\"core-id\": 100000}}]", -EPROTO);
 }
 
 /* ---- virtio-mem ---- */

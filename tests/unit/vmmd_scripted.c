@@ -295,7 +295,8 @@ void script_start(struct script *s)
 	test_pair(frontend);
 	s->frontend = frontend[1];
 	s->qemu = qmp[1];
-	s->helper = (struct helper){ .fd = frontend[0], .channel = &ipc_frontend_vmmd };
+	s->helper = (struct helper){ .fd = frontend[0], .channel = &ipc_frontend_vmmd,
+		.ctx = &s->vm };
 	vm_init(&s->vm, &s->options, &s->helper);
 	s->vm.qmp.fd = qmp[0];
 	s->vm.qmp.greeted = s->vm.launched = true;
