@@ -628,6 +628,26 @@ TEST (cpus) {
 	world_done(&w);
 }
 
+/* Of what only such a machine can show the essence, in one VM: tests/vm has little time. */
+TEST (by_the_processor_in_brief) {
+	static struct world w;
+
+	if (!is_kvm())
+		test_skip("BULKHEAD_ACCEL is not kvm");
+	if (unshare(CLONE_NEWNET) < 0)
+		test_skip("no network namespace can be made");
+	world_start(&w);
+	the_guests_packets_arrive(&w, true);
+	add_cpu(&w);
+	expect_done(&w);
+	cpu_seen(&w);
+	ask_remove(&w, IPC__VMMD_REMOVE__KIND__CPU, 1);
+	expect_done(&w);
+	cpu_gone(&w);
+	come_and_go(&w, &vhost_4_kind);
+	world_done(&w);
+}
+
 static void expect_status(struct world *w, const char *text)
 {
 	char *answer = proxy_ask(&w->proxy, "query-status", "");
