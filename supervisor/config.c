@@ -171,7 +171,6 @@ static void set_defaults(struct config *c, const char *prefix)
 	c->overhead_memory_mib = 128; /* the guest boots with 96, measured */
 	strcpy(c->network_model, "tcfilter");
 	c->network_queues = 1;
-	c->disable_vhost_net = 1; /* QEMU's policy has none of its ioctls yet */
 	c->hello_timeout_ms = 60000;
 	list_defaults(&c->rootfs_prefix, roots);
 	list_defaults(&c->stdio_prefix, stdio);

@@ -38,7 +38,7 @@ struct config {
 	uint64_t overhead_millicpus, overhead_memory_mib;
 	char network_model[16];		 /* tcfilter or none */
 	uint64_t network_queues;	 /* of each NIC */
-	uint64_t disable_vhost_net;	 /* 1, the default: never, also where /dev/vhost-net is */
+	uint64_t disable_vhost_net;	 /* 1: not used, also where /dev/vhost-net is */
 	uint64_t hello_timeout_ms;
 	struct config_list rootfs_prefix;
 	struct config_list stdio_prefix;

@@ -14,8 +14,10 @@ QEMU_ROOT = ["/usr", "/etc/ld.so.cache", "/kernel", "/initrd"]
 def tables(accel="tcg", path=PAGE):
     """{process: {column: text}} of all tables whose first column is `process`.
 
-    A row `NAME (ACCEL)` replaces that of NAME where the guest's CPUs are of that kind.
+    A row `NAME (KIND)` replaces that of NAME where the guest's CPUs are of that kind, or this
+    machine has that device.
     """
+    kinds = [accel] + [name for name in ("vhost-net",) if os.path.exists(f"/dev/{name}")]
     rows, header = {}, None
     for line in open(path):
         cells = [c.strip() for c in line.strip().strip("|").split("|")] if line.startswith("|") else None
@@ -28,7 +30,7 @@ def tables(accel="tcg", path=PAGE):
     for name in [n for n in rows if n.endswith(")")]:
         process, kind = name[:-1].split(" (")
         special = rows.pop(name)
-        if kind == accel:
+        if kind in kinds:
             rows[process].update(special)
     return rows
 
@@ -71,6 +73,8 @@ def fd_kind(pid, fd, known):
         return "kvm"
     if stat.S_ISCHR(mode) and device == os.makedev(10, 200):
         return "tun"
+    if stat.S_ISCHR(mode) and device == os.makedev(10, 238):
+        return "vhost-net"
     if stat.S_ISFIFO(mode):
         return "fifo"
     if stat.S_ISDIR(mode):
