@@ -184,18 +184,26 @@ static void begin(struct world *w)
 	w->rig.slot_job = -1;
 }
 
+static int count_fd(void *ctx, struct qemu_fd *fd, struct error *err)
+{
+	(void)fd, (void)err;
+	++*(int *)ctx;
+	return 0;
+}
+
 /* EXEC: from here on the line has no fd, and QMP answers. */
 static void start(struct world *w)
 {
 	struct error err = ERROR_INIT;
-	int said[2], before;
+	int said[2], before, of_line = 0;
 
 	stream(&said[0], &said[1]);
 	check(slot_run(&w->c, said[1], &err), &err);
 	close(said[1]);
 	before = test_count_fds();
+	CHECK_INT(qemu_cmdline_each_fd(&w->c, count_fd, &of_line, &err), 0);
 	qemu_cmdline_done(&w->c);
-	CHECK(test_count_fds() < before);
+	CHECK_INT(test_count_fds(), before - of_line);
 	close(said[0]);
 	read_line(w);
 	ask(w, "{\"execute\":\"qmp_capabilities\"}");

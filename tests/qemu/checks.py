@@ -63,7 +63,9 @@ def strangers(vm):
 # --- texts
 
 # Text and its longest length in bytes.
-TEXTS = {"name": 127, "append": 2047, "serial": 20, "tag": 36, "kernel": 255, "mem-path": 255}
+TEXTS = {"name": 127, "append": 2047, "serial": 20, "tag": 36}
+PATHS = ("kernel", "initrd", "bios", "mem_path")
+IDS = {"netdev": 56, "disk": 26, "port": 63}  # "virtio-" and the netdev's make 63
 CHARACTERS = [",", "=", " ", '"', "'", "\\", "%", "$", "{", "}", ":", ";", "a", "Z", "0", "\u00e9", "\u4e16", "\U0001f600"]
 ROUNDS = 12
 
@@ -101,31 +103,51 @@ def path_of(rng, folder, full):
     return f"{folder}/{some_text(rng, min(left, 200), full)}"
 
 
+def some_id(rng, longest, full):
+    length = longest if full else rng.randint(1, longest)
+    return rng.choice("aZ") + "".join(rng.choice("bY09-._") for _ in range(length - 1))
+
+
+def some_values(rng, folder, full):
+    values = {k: some_text(rng, n, full) for k, n in TEXTS.items()}
+    values.update((k, some_id(rng, n, full)) for k, n in IDS.items())
+    while len({values.get(k) for k in PATHS} - {None}) < len(PATHS):
+        values.update((k, path_of(rng, folder, full)) for k in PATHS)
+    return values
+
+
+def values_in(vm, values):
+    """The same, as QEMU has them."""
+    get, devices = vm.qmp.get, "/machine/peripheral"
+    nic, disk = f"{devices}/virtio-{values['netdev']}", f"{devices}/disk-{values['disk']}"
+    return {"name": vm.qmp.command("query-name")["name"], "append": get("/machine", "append"),
+            "serial": get(disk, "serial"), "tag": get(f"{devices}/fs0", "tag"),
+            "kernel": get("/machine", "kernel"), "initrd": get("/machine", "initrd"),
+            "bios": get("/machine", "firmware"), "mem_path": get("/objects/mem", "mem-path"),
+            "netdev": get(nic, "netdev"), "disk": get(disk, "drive"),
+            "port": get(f"{devices}/port-agent", "name")}
+
+
 def texts_arrive_unchanged(options):
     """Through argv, key=value, JSON: what the builder takes is what QEMU has."""
     rng = random.Random(options.seed)
+    files = {"kernel": f"{options.image}/kernel", "initrd": f"{options.image}/initrd",
+             "bios": "/usr/share/seabios/bios-256k.bin"}
     for i in range(ROUNDS):
         with tempfile.TemporaryDirectory(prefix="bulkhead-") as folder:
-            values = {k: some_text(rng, n, i % 3 == 0) for k, n in TEXTS.items() if n != 255}
-            values["kernel"] = path_of(rng, folder, i % 3 == 0)
-            values["mem_path"] = path_of(rng, f"{folder}", i % 3 == 0)
-            while values["mem_path"] == values["kernel"]:
-                values["mem_path"] = path_of(rng, folder, False)
-            os.symlink(f"{options.image}/kernel", values["kernel"])
+            values = some_values(rng, folder, i % 3 == 0)
+            for key, target in files.items():
+                os.symlink(target, values[key])
             os.mkdir(values["mem_path"])
             words, sentence = printed(options, **values)
             if sentence:
                 raise AssertionError(f"seed {options.seed}: {values} is refused: {sentence}")
             with Vm(words, image=options.image) as vm:
-                get = vm.qmp.get
-                got = {"name": vm.qmp.command("query-name")["name"], "append": get("/machine", "append"),
-                       "serial": get("/machine/peripheral/disk-root", "serial"),
-                       "tag": get("/machine/peripheral/fs0", "tag"), "kernel": get("/machine", "kernel"),
-                       "mem_path": get("/objects/mem", "mem-path")}
+                got = values_in(vm, values)
             for key, want in values.items():
                 if got[key] != want:
                     raise AssertionError(f"seed {options.seed}: {key} {want!r} is {got[key]!r} in QEMU")
-    return f"{ROUNDS} times {len(TEXTS)} texts, seed {options.seed}"
+    return f"{ROUNDS} times {len(values)} values, seed {options.seed}"
 
 
 def bad_identifier(rng, longest):
@@ -152,6 +174,7 @@ def what_is_outside_is_refused(options):
            "port": lambda: bad_identifier(rng, 63), "name": lambda: bad_text(rng, 127),
            "append": lambda: bad_text(rng, 2047), "serial": lambda: bad_text(rng, 20),
            "tag": lambda: bad_text(rng, 36), "kernel": lambda: bad_text(rng, 255),
+           "initrd": lambda: bad_text(rng, 255), "bios": lambda: bad_text(rng, 255),
            "mem_path": lambda: bad_text(rng, 255),
            "vcpus": lambda: rng.choice([0, 256, rng.randint(256, 1 << 31)]),
            "memory": lambda: rng.choice([0, 31, rng.randint((1 << 20) + 1, (1 << 32) - 1)]),

@@ -65,6 +65,8 @@ static int build(struct qemu_cmdline *c, char **argv, struct error *err)
 		.append = value(argv, "append", "quiet") };
 	int r = qemu_cmdline_init(c, &config, err);
 
+	if (r == 0 && value(argv, "bios", NULL))
+		r = qemu_cmdline_add_bios(c, value(argv, "bios", NULL), err);
 	r = r < 0 ? r : qemu_cmdline_add_share_consume(c, value(argv, "tag", "share"), some_fd(), err);
 	r = r < 0 ? r : add_net(c, argv, err);
 	r = r < 0 ? r : add_disk(c, argv, err);
