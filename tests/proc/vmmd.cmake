@@ -25,5 +25,5 @@ bulkhead_test(test_vmmd_hotplug proc
 		${CMAKE_CURRENT_LIST_DIR}/vmmd_proxy.c
 		${CMAKE_CURRENT_LIST_DIR}/vmmd_rig.c ${CMAKE_CURRENT_LIST_DIR}/common_role.c
 	LINK bulkhead_ipc bulkhead_test
-	TIMEOUT 900)
+	TIMEOUT 3600) # of 100 rounds; each of its tests has its own
 add_dependencies(test_vmmd_hotplug bulkhead-vmmd bulkhead-slot guest-probe)
