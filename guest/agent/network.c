@@ -7,14 +7,20 @@
 #include <linux/neighbour.h>
 #include <net/if.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent.pb-c.h"
+#include "job.h"
 #include "netlink.h"
 
 #define MAC_SIZE  6
 #define LINKS_MAX 64
 #define LIST_MAX  4096 /* what ListInterfaces and ListRoutes tell at most */
+
+#define LINK_WAIT_MS 10000
+#define LINK_POLL_MS 10
 
 struct inet {
 	uint8_t family, len;
@@ -216,11 +222,86 @@ static int update(const Types__Interface *want, const struct found_link *l, stru
 	return 0;
 }
 
+/* By its MAC address: -1 with *err set also when there is no such link yet. */
+static int find_and_update(const Types__Interface *want, struct error *err)
+{
+	const struct found_link *l;
+	static struct links links;
+	uint8_t mac[MAC_SIZE];
+
+	if (parse_mac(want->hwaddr, mac) < 0 || read_links(&links, err) < 0)
+		return -1;
+	l = link_by_mac(&links, mac);
+	if (!l)
+		return error_set(err, CODE_NOT_FOUND, "no link has the MAC address %.32s",
+		        want->hwaddr);
+	return update(want, l, err);
+}
+
+/* In a child: a NIC that has just been plugged in takes its time to show. */
+static int wait_and_update(const void *arg, struct job_report *report, struct error *err)
+{
+	int r = -1;
+
+	(void)report;
+	err->code = CODE_NOT_FOUND;
+	for (int ms = 0; r < 0 && err->code == CODE_NOT_FOUND && ms < LINK_WAIT_MS;
+	        ms += LINK_POLL_MS) {
+		(void)usleep(LINK_POLL_MS * 1000);
+		r = find_and_update(arg, err);
+	}
+	return r;
+}
+
+static void wait_done(
+        void *owner, uint32_t stream, struct job_report *report, const struct error *err)
+{
+	(void)report;
+	if (err)
+		rpc_reply_error(stream, err);
+	else
+		rpc_reply(stream, owner);
+	protobuf_c_message_free_unpacked(owner, NULL);
+}
+
+/* Of a message that is freed when its handler returns. */
+static Types__Interface *copy_of(const Types__Interface *i)
+{
+	size_t len = types__interface__get_packed_size(i);
+	uint8_t *bytes = malloc(len + 1);
+	Types__Interface *copy = NULL;
+
+	if (bytes) {
+		types__interface__pack(i, bytes);
+		copy = types__interface__unpack(NULL, len, bytes);
+	}
+	free(bytes);
+	return copy;
+}
+
+static void update_when_there(uint32_t stream, const Types__Interface *want)
+{
+	const struct job_spec spec = {
+		.work = wait_and_update,
+		.arg = want,
+		.timeout_s = 2 * LINK_WAIT_MS / 1000,
+		.done = wait_done,
+		.owner = copy_of(want),
+		.stream = stream,
+	};
+	struct error err;
+
+	if (!spec.owner) {
+		rpc_fail(stream, CODE_INTERNAL, "out of memory");
+	} else if (!job_start(&spec, &err)) {
+		rpc_reply_error(stream, &err);
+		protobuf_c_message_free_unpacked(spec.owner, NULL);
+	}
+}
+
 void update_interface(uint32_t stream, const ProtobufCMessage *message)
 {
 	const Types__Interface *want = ((const Grpc__UpdateInterfaceRequest *)message)->interface;
-	const struct found_link *l;
-	static struct links links;
 	uint8_t mac[MAC_SIZE];
 	struct error err;
 
@@ -229,19 +310,12 @@ void update_interface(uint32_t stream, const ProtobufCMessage *message)
 		rpc_fail(stream, CODE_INVALID_ARGUMENT, "not an interface");
 		return;
 	}
-	if (read_links(&links, &err) < 0) {
-		rpc_reply_error(stream, &err);
-		return;
-	}
-	l = link_by_mac(&links, mac);
-	if (!l) {
-		rpc_fail(stream, CODE_NOT_FOUND, "no link has the MAC address %s", want->hwaddr);
-		return;
-	}
-	if (update(want, l, &err) < 0)
-		rpc_reply_error(stream, &err);
-	else
+	if (find_and_update(want, &err) == 0)
 		rpc_reply(stream, &want->base);
+	else if (err.code == CODE_NOT_FOUND)
+		update_when_there(stream, want);
+	else
+		rpc_reply_error(stream, &err);
 }
 
 /* -- routes */
