@@ -30,7 +30,7 @@
 
 static const Containerd__CreateTaskRequest *request_of(const struct create_flow *cf)
 {
-	return (const Containerd__CreateTaskRequest *)cf->rpc->request;
+	return (const Containerd__CreateTaskRequest *)cf->op.rpc->request;
 }
 
 static enum step_result ask(struct flow *f, struct peer *peer, uint16_t type,
@@ -38,11 +38,11 @@ static enum step_result ask(struct flow *f, struct peer *peer, uint16_t type,
 	void (*reply)(struct flow *f, const ProtobufCMessage *reply))
 {
 	struct create_flow *cf = create_flow_of(f);
-	int ms = frontend_ms(cf->fe, timeout_ms);
+	int ms = frontend_ms(cf->op.fe, timeout_ms);
 
 	/* What the client allows counts for the way there, not for the way back. */
 	if (!f->undoing)
-		ms = rpc_left_ms(cf->rpc, ms);
+		ms = rpc_left_ms(cf->op.rpc, ms);
 	return flow_call(f, peer, type, request, ms, reply);
 }
 
@@ -86,7 +86,7 @@ static enum step_result step_add(struct flow *f)
 	request.bundle = name;
 	request.n_rootfs = r->n_rootfs;
 	request.rootfs = list;
-	return ask(f, &cf->fe->mountd, MOUNTD_ADD_CONTAINER, &request.base, MOUNT_MS, NULL);
+	return ask(f, &cf->op.fe->mountd, MOUNTD_ADD_CONTAINER, &request.base, MOUNT_MS, NULL);
 }
 
 static enum step_result undo_add(struct flow *f)
@@ -95,7 +95,7 @@ static enum step_result undo_add(struct flow *f)
 	Ipc__MountdRemoveContainer request = IPC__MOUNTD_REMOVE_CONTAINER__INIT;
 
 	request.index = cf->container->index;
-	return ask(f, &cf->fe->mountd, MOUNTD_REMOVE_CONTAINER, &request.base, UNDO_MS, NULL);
+	return ask(f, &cf->op.fe->mountd, MOUNTD_REMOVE_CONTAINER, &request.base, UNDO_MS, NULL);
 }
 
 static enum step_result step_stdio(struct flow *f)
@@ -108,12 +108,12 @@ static enum step_result step_stdio(struct flow *f)
 	request.stdin = c->init.stdin_path;
 	request.stdout = c->init.stdout_path;
 	request.stderr = c->init.stderr_path;
-	return ask(f, &cf->fe->mountd, MOUNTD_OPEN_STDIO, &request.base, STDIO_MS, NULL);
+	return ask(f, &cf->op.fe->mountd, MOUNTD_OPEN_STDIO, &request.base, STDIO_MS, NULL);
 }
 
 static enum step_result step_share(struct flow *f)
 {
-	struct frontend *fe = create_flow_of(f)->fe;
+	struct frontend *fe = rpc_flow_of(f)->fe;
 	Ipc__MountdStartShare request = IPC__MOUNTD_START_SHARE__INIT;
 
 	if (!fe->settings.share)
@@ -124,7 +124,7 @@ static enum step_result step_share(struct flow *f)
 /* The VM may have ended before it was begun: its slot, or virtiofsd, has died. */
 static enum step_result step_vm(struct flow *f)
 {
-	struct frontend *fe = create_flow_of(f)->fe;
+	struct frontend *fe = rpc_flow_of(f)->fe;
 
 	if (fe->vm.state != VM_NONE) {
 		error_set(&f->err, EHOSTDOWN, "%s", fe->vm.text);
@@ -148,16 +148,16 @@ static void stop_answered(void *ctx, const ProtobufCMessage *reply, struct fdlis
 	(void)reply;
 	(void)fds;
 	if (err)
-		vm_kill(cf->fe, err->msg);
+		vm_kill(cf->op.fe, err->msg);
 	else
-		vm_stopped(cf->fe);
-	vm_wait_dead(cf->fe, &cf->vm_waiter, vm_is_dead, f);
+		vm_stopped(cf->op.fe);
+	vm_wait_dead(cf->op.fe, &cf->vm_waiter, vm_is_dead, f);
 }
 
 static enum step_result undo_vm(struct flow *f)
 {
 	struct create_flow *cf = create_flow_of(f);
-	struct frontend *fe = cf->fe;
+	struct frontend *fe = cf->op.fe;
 	Ipc__VmmdStop request = IPC__VMMD_STOP__INIT;
 	struct error err = ERROR_INIT;
 
@@ -174,7 +174,7 @@ static enum step_result undo_vm(struct flow *f)
 
 static void launched(struct flow *f, const ProtobufCMessage *reply)
 {
-	struct frontend *fe = create_flow_of(f)->fe;
+	struct frontend *fe = rpc_flow_of(f)->fe;
 
 	(void)reply;
 	if (fe->vm.state == VM_STARTING)
@@ -183,7 +183,7 @@ static void launched(struct flow *f, const ProtobufCMessage *reply)
 
 static enum step_result step_launch(struct flow *f)
 {
-	struct frontend *fe = create_flow_of(f)->fe;
+	struct frontend *fe = rpc_flow_of(f)->fe;
 	Ipc__VmmdLaunch request = IPC__VMMD_LAUNCH__INIT;
 	Ipc__VmmdLaunch__Nic nics[NETWORK_LINKS_MAX], *list[NETWORK_LINKS_MAX];
 
@@ -197,12 +197,7 @@ static enum step_result step_launch(struct flow *f)
 /* Each step from here on needs the VM: when it has died meanwhile, say so at once. */
 static bool vm_is_up(struct flow *f)
 {
-	const struct vm *vm = &create_flow_of(f)->fe->vm;
-
-	if (vm->state == VM_UP)
-		return true;
-	error_set(&f->err, EHOSTDOWN, "the VM is gone: %s", vm->text);
-	return false;
+	return vm_check(rpc_flow_of(f)->fe, &f->err) == 0;
 }
 
 static enum step_result step_cont(struct flow *f)
@@ -211,7 +206,7 @@ static enum step_result step_cont(struct flow *f)
 
 	if (!vm_is_up(f))
 		return STEP_FAIL;
-	return ask(f, &create_flow_of(f)->fe->vmmd, VMMD_CONT, &request.base, CONT_MS, NULL);
+	return ask(f, &rpc_flow_of(f)->fe->vmmd, VMMD_CONT, &request.base, CONT_MS, NULL);
 }
 
 static void connected(struct flow *f, const ProtobufCMessage *reply)
@@ -222,7 +217,7 @@ static void connected(struct flow *f, const ProtobufCMessage *reply)
 
 static enum step_result step_connect(struct flow *f)
 {
-	struct frontend *fe = create_flow_of(f)->fe;
+	struct frontend *fe = rpc_flow_of(f)->fe;
 	Ipc__AgentdConnect request = IPC__AGENTD_CONNECT__INIT;
 	int ms = fe->settings.hello_timeout_ms;
 
@@ -239,7 +234,7 @@ static enum step_result step_network(struct flow *f)
 
 static enum step_result step_sandbox(struct flow *f)
 {
-	struct frontend *fe = create_flow_of(f)->fe;
+	struct frontend *fe = rpc_flow_of(f)->fe;
 	Ipc__AgentdCreateSandbox request = IPC__AGENTD_CREATE_SANDBOX__INIT;
 
 	if (!vm_is_up(f))
@@ -265,7 +260,7 @@ static enum step_result step_container(struct flow *f)
 	request.stdin = c->init.stdin_path[0] != '\0';
 	request.stdout = c->init.stdout_path[0] != '\0';
 	request.stderr = c->init.stderr_path[0] != '\0';
-	return ask(f, &cf->fe->agentd, AGENTD_CREATE_CONTAINER, &request.base, GUEST_MS, NULL);
+	return ask(f, &cf->op.fe->agentd, AGENTD_CREATE_CONTAINER, &request.base, GUEST_MS, NULL);
 }
 
 /* An exit that was recorded for an earlier container of the same id. */
@@ -275,7 +270,7 @@ static enum step_result step_forget(struct flow *f)
 	Ipc__PersistdForget request = IPC__PERSISTD_FORGET__INIT;
 
 	request.id = cf->container->id;
-	return ask(f, &cf->fe->persistd, PERSISTD_FORGET, &request.base, UNDO_MS, NULL);
+	return ask(f, &cf->op.fe->persistd, PERSISTD_FORGET, &request.base, UNDO_MS, NULL);
 }
 
 static enum step_result step_nothing(struct flow *f)
@@ -290,10 +285,10 @@ static enum step_result undo_agent(struct flow *f)
 	struct create_flow *cf = create_flow_of(f);
 	Ipc__AgentdRemove request = IPC__AGENTD_REMOVE__INIT;
 
-	if (cf->fe->vm.state != VM_UP)
+	if (cf->op.fe->vm.state != VM_UP)
 		return STEP_DONE;
 	request.index = cf->container->index;
-	return ask(f, &cf->fe->agentd, AGENTD_REMOVE, &request.base, UNDO_MS, NULL);
+	return ask(f, &cf->op.fe->agentd, AGENTD_REMOVE, &request.base, UNDO_MS, NULL);
 }
 
 static const struct flow_step first_steps[] = {
@@ -334,21 +329,21 @@ static void publish_create(struct create_flow *cf)
 	event.n_rootfs = r->n_rootfs;
 	event.rootfs = r->rootfs;
 	event.io = &io;
-	event.pid = cf->fe->settings.task_pid;
-	events_publish(&cf->fe->events, "/tasks/create", "containerd.events.TaskCreate",
+	event.pid = cf->op.fe->settings.task_pid;
+	events_publish(&cf->op.fe->events, "/tasks/create", "containerd.events.TaskCreate",
 		&event.base);
 }
 
 static void succeeded(struct create_flow *cf)
 {
 	Containerd__CreateTaskResponse reply = CONTAINERD__CREATE_TASK_RESPONSE__INIT;
-	struct frontend *fe = cf->fe;
+	struct frontend *fe = cf->op.fe;
 
 	fe->sandbox_created = true;
 	process_set_state(&cf->container->init, PROCESS_CREATED);
 	publish_create(cf);
 	reply.pid = fe->settings.task_pid;
-	rpc_reply(cf->rpc, &reply.base);
+	rpc_reply(cf->op.rpc, &reply.base);
 	/* Both may have happened since the guest's answer. */
 	exit_released(fe, &cf->container->init);
 	if (fe->vm.state == VM_DEAD)
@@ -357,8 +352,8 @@ static void succeeded(struct create_flow *cf)
 
 static void failed(struct create_flow *cf)
 {
-	struct frontend *fe = cf->fe;
-	struct error err = cf->flow.err;
+	struct frontend *fe = cf->op.fe;
+	struct error err = cf->op.flow.err;
 
 	/* When QEMU died by itself, its last words explain what others only noticed. */
 	if (fe->vm.spoke && !strstr(err.msg, fe->vm.text)) {
@@ -374,7 +369,7 @@ static void failed(struct create_flow *cf)
 		fe->broken = err;
 		error_wrap(&fe->broken, "the sandbox has failed");
 	}
-	rpc_fail(cf->rpc, &err);
+	rpc_fail(cf->op.rpc, &err);
 	container_free(&fe->table, cf->container);
 }
 
@@ -383,7 +378,7 @@ static void next_create(struct frontend *fe);
 static void finished(struct flow *f)
 {
 	struct create_flow *cf = create_flow_of(f);
-	struct frontend *fe = cf->fe;
+	struct frontend *fe = cf->op.fe;
 
 	if (f->err.code)
 		failed(cf);
@@ -458,14 +453,14 @@ static int check(struct frontend *fe, const Containerd__CreateTaskRequest *r, st
 
 static void begin(struct create_flow *cf)
 {
-	struct frontend *fe = cf->fe;
+	struct frontend *fe = cf->op.fe;
 
 	fe->creating = cf;
 	cf->first = !fe->sandbox_created;
 	if (cf->first)
-		flow_start(&cf->flow, fe->loop, first_steps, ARRAY_SIZE(first_steps), finished);
+		flow_start(&cf->op.flow, fe->loop, first_steps, ARRAY_SIZE(first_steps), finished);
 	else
-		flow_start(&cf->flow, fe->loop, later_steps, ARRAY_SIZE(later_steps), finished);
+		flow_start(&cf->op.flow, fe->loop, later_steps, ARRAY_SIZE(later_steps), finished);
 }
 
 /* The next of the queue that can still be created. */
@@ -482,7 +477,7 @@ static void next_create(struct frontend *fe)
 			begin(cf);
 			return;
 		}
-		cf->flow.err = fe->broken;
+		cf->op.flow.err = fe->broken;
 		failed(cf);
 		free(cf);
 	}
@@ -502,8 +497,8 @@ void create_start(struct frontend *fe, struct rpc *rpc)
 	cf = calloc(1, sizeof(*cf));
 	if (!cf)
 		abort();
-	cf->fe = fe;
-	cf->rpc = rpc;
+	cf->op.fe = fe;
+	cf->op.rpc = rpc;
 	cf->container = container_new(&fe->table, r);
 	if (!fe->creating) {
 		begin(cf);
@@ -522,11 +517,11 @@ void create_fatal(struct frontend *fe, const struct error *err)
 
 	if (!cf)
 		return;
-	f = &cf->flow;
+	f = &cf->op.flow;
 	if (f->err.code)
 		said = f->err;
 	else if (f->at < f->n_steps)
 		error_wrap(&said, "%s", f->steps[f->at].name);
 	error_wrap(&said, "create %s", cf->container->id);
-	rpc_fail(cf->rpc, &said);
+	rpc_fail(cf->op.rpc, &said);
 }

@@ -7,9 +7,7 @@
 #define MOUNTS_MAX 64
 
 struct create_flow {
-	struct flow flow; /* first: see create_flow_of() */
-	struct frontend *fe;
-	struct rpc *rpc;
+	struct rpc_flow op; /* first: see create_flow_of() */
 	struct container *container;
 	struct create_flow *next;
 	struct vm_waiter vm_waiter;

@@ -14,6 +14,8 @@
 #include "shim-frontend/loop.h"
 
 struct flow;
+struct frontend;
+struct rpc;
 
 enum step_result {
 	STEP_DONE,
@@ -42,6 +44,18 @@ struct flow {
 	void (*finish)(struct flow *f);
 	struct task task;
 };
+
+/* One that is to answer a request: the first member of whoever is more than that. */
+struct rpc_flow {
+	struct flow flow; /* first: see rpc_flow_of() */
+	struct frontend *fe;
+	struct rpc *rpc;
+};
+
+static inline struct rpc_flow *rpc_flow_of(struct flow *f)
+{
+	return (struct rpc_flow *)f;
+}
 
 /* Runs from the loop, finish() included. */
 void flow_start(struct flow *f, struct loop *loop, const struct flow_step *steps, unsigned n_steps,

@@ -158,6 +158,8 @@ void vm_done(struct frontend *fe);
 void vm_set_state(struct frontend *fe, enum vm_state state);
 void vm_on_ctl(struct frontend *fe, const struct ctl_msg *msg);
 void vm_on_event(struct frontend *fe, uint16_t type, const ProtobufCMessage *event);
+/* 0, or -EHOSTDOWN with err when it is not up any more. */
+int vm_check(const struct frontend *fe, struct error *err);
 /* vmmd has stopped it as we asked. */
 void vm_stopped(struct frontend *fe);
 /* The guest or a part of the VM is lost: everything of it is killed. */

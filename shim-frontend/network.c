@@ -7,7 +7,7 @@
 #include "common/log.h"
 #include "ipc/agentd.pb-c.h"
 #include "ipc/netd.pb-c.h"
-#include "shim-frontend/create.h"
+#include "shim-frontend/frontend.h"
 
 #define SCAN_MS	  10000
 #define ATTACH_MS 10000
@@ -22,7 +22,7 @@ void network_done(struct network *n)
 
 static struct frontend *frontend_of(struct flow *f)
 {
-	return create_flow_of(f)->fe;
+	return rpc_flow_of(f)->fe;
 }
 
 static int broken(struct error *err, const char *what)
@@ -46,8 +46,8 @@ static void chain(struct flow *f, next_fn next)
 static int ask(struct flow *f, struct peer *peer, uint16_t type, const ProtobufCMessage *request,
 	int timeout_ms, call_fn fn, struct error *err)
 {
-	struct create_flow *cf = create_flow_of(f);
-	int ms = rpc_left_ms(cf->rpc, frontend_ms(cf->fe, timeout_ms));
+	const struct rpc_flow *op = rpc_flow_of(f);
+	int ms = rpc_left_ms(op->rpc, frontend_ms(op->fe, timeout_ms));
 	int r = call_start(peer, type, request, ms, fn, f, err);
 
 	return r < 0 ? r : 1;
@@ -72,13 +72,13 @@ enum step_result network_step_scan(struct flow *f)
 {
 	Ipc__NetdScan request = IPC__NETD_SCAN__INIT;
 	struct frontend *fe = frontend_of(f);
-	struct create_flow *cf = create_flow_of(f);
+	const struct rpc_flow *op = rpc_flow_of(f);
 
 	network_done(&fe->network);
 	/* Without links netd has nothing to do, and may go once it has answered. */
 	fe->netd.may_leave = true;
 	return flow_call(f, &fe->netd, NETD_SCAN, &request.base,
-		rpc_left_ms(cf->rpc, frontend_ms(fe, SCAN_MS)), scanned);
+		rpc_left_ms(op->rpc, frontend_ms(fe, SCAN_MS)), scanned);
 }
 
 /* ---- attach ---- */

@@ -126,6 +126,13 @@ void vm_kill(struct frontend *fe, const char *why)
 	timer_set(&vm->timer, KILL_MS);
 }
 
+int vm_check(const struct frontend *fe, struct error *err)
+{
+	if (fe->vm.state == VM_UP)
+		return 0;
+	return error_set(err, EHOSTDOWN, "the VM is gone: %s", fe->vm.text);
+}
+
 void vm_stopped(struct frontend *fe)
 {
 	fe->vm.ended = true;
