@@ -652,7 +652,7 @@ static const struct {
 	verb *handle;
 } handlers[] = {
 	{ AGENTD_CONNECT, AGENTD_NEW, handle_connect },
-	{ AGENTD_NETWORK, AGENTD_CONNECTED, handle_network },
+	{ AGENTD_NETWORK, AGENTD_CONNECTED | AGENTD_READY, handle_network },
 	{ AGENTD_CREATE_SANDBOX, AGENTD_CONNECTED, handle_create_sandbox },
 	{ AGENTD_CREATE_CONTAINER, AGENTD_READY, handle_create_container },
 	{ AGENTD_START, ~0U, handle_start },

@@ -8,6 +8,7 @@
 #include "netd/tcfilter.h"
 #include "netd/translate.h"
 
+/* SCANNED: there are links. Until then they may be looked for again. */
 enum { SERVING = 1, SCANNED = 2 };
 
 static int handle_scan(struct helper *h, const ProtobufCMessage *request,
@@ -31,9 +32,11 @@ static int handle_scan(struct helper *h, const ProtobufCMessage *request,
 			n->network.left_out);
 	answer.links = (uint32_t)n->network.n_links;
 	answer.parts = network_parts(&n->network);
+	answer.stays = n->network.n_links == 0 && !n->none;
 	*reply = &answer.base;
-	/* Nothing is left to do for a pod without links. */
-	h->done = n->network.n_links == 0;
+	h->done = n->none;
+	if (n->network.n_links > 0)
+		h->state = SCANNED;
 	return 0;
 }
 
@@ -125,10 +128,10 @@ static int handle_done(struct helper *h, const ProtobufCMessage *request,
 }
 
 static const struct helper_request requests[] = {
-	{ NETD_SCAN, handle_scan, SERVING, SCANNED },
+	{ NETD_SCAN, handle_scan, SERVING, 0 },
 	{ NETD_PART, handle_part, SCANNED, 0 },
 	{ NETD_ATTACH, handle_attach, SCANNED, 0 },
-	{ NETD_DONE, handle_done, SCANNED, 0 },
+	{ NETD_DONE, handle_done, SERVING | SCANNED, 0 },
 };
 
 struct helper netd_helper(int fd, struct netd *n)

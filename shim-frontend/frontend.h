@@ -5,7 +5,7 @@
  *
  *	task_service.c  the RPC table
  *	create.c        Create as a flow over netd, mountd, vmmd, agentd
- *	network.c       the network's steps of it
+ *	network.c       the network's steps of it, and of a Start that finds more links
  *	exec.c          Exec as a flow over mountd, agentd; the end of an exec
  *	control.c       Pause, Resume, Update, Stats, ResizePty
  *	delete.c        Delete as a flow; Shutdown
@@ -110,6 +110,13 @@ extern const struct rpc_service task_service;
 void create_start(struct frontend *fe, struct rpc *rpc);
 /* Before an exit: answers the one that runs, naming the step it was at. */
 void create_fatal(struct frontend *fe, const struct error *err);
+
+/*
+ * late_links.c. Before the first Start: what has come since Create is given to
+ * the running VM, and netd leaves. Calls done once, later, with NULL or why not.
+ */
+void late_links_start(struct frontend *fe, struct rpc *rpc,
+	void (*done)(void *ctx, const struct error *err), void *ctx);
 
 /* delete.c. Answers the rpc; c is CREATED or STOPPED. */
 void delete_start(struct frontend *fe, struct rpc *rpc, struct container *c);

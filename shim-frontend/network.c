@@ -7,10 +7,12 @@
 #include "common/log.h"
 #include "ipc/agentd.pb-c.h"
 #include "ipc/netd.pb-c.h"
+#include "ipc/vmmd.pb-c.h"
 #include "shim-frontend/frontend.h"
 
 #define SCAN_MS	  10000
 #define ATTACH_MS 10000
+#define PLUG_MS	  15000
 #define GUEST_MS  60000
 
 void network_done(struct network *n)
@@ -43,6 +45,16 @@ static void chain(struct flow *f, next_fn next)
 		flow_resume(f, r < 0 ? &err : NULL);
 }
 
+/* The first of them: what the step returns. */
+static enum step_result begin(struct flow *f, next_fn next)
+{
+	int r = next(f, &f->err);
+
+	if (r < 0)
+		return STEP_FAIL;
+	return r > 0 ? STEP_WAIT : STEP_DONE;
+}
+
 static int ask(struct flow *f, struct peer *peer, uint16_t type, const ProtobufCMessage *request,
 	int timeout_ms, call_fn fn, struct error *err)
 {
@@ -59,26 +71,24 @@ static void scanned(struct flow *f, const ProtobufCMessage *reply)
 {
 	const Ipc__NetdScanReply *r = (const Ipc__NetdScanReply *)reply;
 	struct frontend *fe = frontend_of(f);
+	struct network *n = &fe->network;
+	bool again = n->may_come;
 
-	if (r->links == 0)
+	n->may_come = r->stays && !again;
+	n->n_links = r->links;
+	n->n_parts = r->parts;
+	fe->netd.may_leave = r->links == 0 && !r->stays;
+	if (r->links == 0 && !n->may_come)
 		log_warn("the pod's network namespace has no interface besides lo");
-	else
-		fe->netd.may_leave = false;
-	fe->network.n_links = r->links;
-	fe->network.n_parts = r->parts;
 }
 
 enum step_result network_step_scan(struct flow *f)
 {
 	Ipc__NetdScan request = IPC__NETD_SCAN__INIT;
-	struct frontend *fe = frontend_of(f);
 	const struct rpc_flow *op = rpc_flow_of(f);
 
-	network_done(&fe->network);
-	/* Without links netd has nothing to do, and may go once it has answered. */
-	fe->netd.may_leave = true;
-	return flow_call(f, &fe->netd, NETD_SCAN, &request.base,
-		rpc_left_ms(op->rpc, frontend_ms(fe, SCAN_MS)), scanned);
+	return flow_call(f, &op->fe->netd, NETD_SCAN, &request.base,
+		rpc_left_ms(op->rpc, frontend_ms(op->fe, SCAN_MS)), scanned);
 }
 
 /* ---- attach ---- */
@@ -166,20 +176,22 @@ enum step_result network_step_attach(struct flow *f)
 {
 	struct network *n = &frontend_of(f)->network;
 	struct error err = ERROR_INIT;
-	int r;
 
-	if (n->n_links == 0)
+	if (n->may_come || frontend_of(f)->netd.may_leave)
 		return STEP_DONE;
 	if (n->n_links > NETWORK_LINKS_MAX || n->n_parts > NETWORK_PARTS_MAX) {
 		error_set(&err, EPIPE, "netd is lost: scan: more links or parts than there can be");
 		frontend_fatal(frontend_of(f), &err);
 	}
-	r = next_attach(f, &err);
-	if (r < 0) {
-		f->err = err;
-		return STEP_FAIL;
-	}
-	return STEP_WAIT;
+	return begin(f, next_attach);
+}
+
+static void fill_nic(struct network *n, uint32_t index, Ipc__VmmdLaunch__Nic *ret)
+{
+	ret->index = index;
+	ret->mac.data = n->nic[index].mac;
+	ret->mac.len = sizeof(n->nic[index].mac);
+	ret->mtu = n->nic[index].mtu;
 }
 
 void network_fill(struct network *n, Ipc__VmmdLaunch *request, Ipc__VmmdLaunch__Nic *nics,
@@ -187,14 +199,50 @@ void network_fill(struct network *n, Ipc__VmmdLaunch *request, Ipc__VmmdLaunch__
 {
 	for (uint32_t i = 0; i < n->n_links; i++) {
 		ipc__vmmd_launch__nic__init(&nics[i]);
-		nics[i].index = i;
-		nics[i].mac.data = n->nic[i].mac;
-		nics[i].mac.len = sizeof(n->nic[i].mac);
-		nics[i].mtu = n->nic[i].mtu;
+		fill_nic(n, i, &nics[i]);
 		list[i] = &nics[i];
 	}
 	request->n_nics = n->n_links;
 	request->nics = list;
+}
+
+/* ---- a VM that runs ---- */
+
+static int next_plug(struct flow *f, struct error *err);
+
+static void plug_answered(void *ctx, const ProtobufCMessage *reply, struct fdlist *fds,
+	const struct error *failure)
+{
+	struct flow *f = ctx;
+
+	(void)reply;
+	(void)fds;
+	if (failure) {
+		flow_resume(f, failure);
+		return;
+	}
+	frontend_of(f)->network.at++;
+	chain(f, next_plug);
+}
+
+static int next_plug(struct flow *f, struct error *err)
+{
+	Ipc__VmmdAddNic request = IPC__VMMD_ADD_NIC__INIT;
+	Ipc__VmmdLaunch__Nic nic = IPC__VMMD_LAUNCH__NIC__INIT;
+	struct frontend *fe = frontend_of(f);
+	struct network *n = &fe->network;
+
+	if (n->at == n->n_links)
+		return 0;
+	fill_nic(n, n->at, &nic);
+	request.nic = &nic;
+	return ask(f, &fe->vmmd, VMMD_ADD_NIC, &request.base, PLUG_MS, plug_answered, err);
+}
+
+enum step_result network_step_plug(struct flow *f)
+{
+	frontend_of(f)->network.at = 0;
+	return begin(f, next_plug);
 }
 
 /* ---- the guest ---- */
@@ -239,14 +287,9 @@ static int next_guest(struct flow *f, struct error *err)
 enum step_result network_step_guest(struct flow *f)
 {
 	struct network *n = &frontend_of(f)->network;
-	struct error err = ERROR_INIT;
 
 	if (n->n_links == 0)
 		return STEP_DONE;
 	n->at = 0;
-	if (next_guest(f, &err) < 0) {
-		f->err = err;
-		return STEP_FAIL;
-	}
-	return STEP_WAIT;
+	return begin(f, next_guest);
 }

@@ -1,6 +1,6 @@
 /*
  * The pod's network on its way from netd to the guest. netd leaves before the
- * guest runs, so what it has scanned is kept here, packed, until the guest's
+ * container runs, so what it has scanned is kept here, packed, until the guest's
  * agent can be told.
  */
 #pragma once
@@ -13,6 +13,8 @@
 #define NETWORK_PARTS_MAX 40
 
 struct network {
+	bool may_come; /* there was no link at Create: netd waits for Start */
+	struct error failed; /* code set: links that came late could not be given to the VM */
 	uint32_t n_links, n_parts;
 	unsigned at; /* of the calls under way: how many are answered */
 	unsigned seen; /* links that a part has described: a mask */
@@ -28,9 +30,10 @@ struct network {
 
 void network_done(struct network *n);
 
-/* Steps of the first Create. */
+/* Steps of the first Create, or of the Start that follows it: of an rpc_flow. */
 enum step_result network_step_scan(struct flow *f);   /* what is there */
 enum step_result network_step_attach(struct flow *f); /* netd hands it to vmmd, and leaves */
+enum step_result network_step_plug(struct flow *f);   /* into a VM that runs */
 enum step_result network_step_guest(struct flow *f);  /* the guest's agent is told */
 
 /* For LAUNCH. list and nics have room for NETWORK_LINKS_MAX, and live as long as request. */

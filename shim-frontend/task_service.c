@@ -226,14 +226,35 @@ static void start_answered(void *ctx, const ProtobufCMessage *answer, struct fdl
 	free(p);
 }
 
-/* An exec needs a container that takes it. */
-static int check_start(const struct process *of, struct error *err)
+static void start_in_guest(void *ctx, const struct error *err)
+{
+	struct pending *p = ctx;
+	Ipc__AgentdStart request = IPC__AGENTD_START__INIT;
+	struct error failure = ERROR_INIT;
+
+	if (err) {
+		start_answered(p, NULL, NULL, err);
+		return;
+	}
+	request.index = table_find_process(&p->fe->table, p->process)->container->index;
+	if (call_start(&p->fe->agentd, AGENTD_START, &request.base,
+		    rpc_left_ms(p->rpc, frontend_ms(p->fe, START_MS)), start_answered, p,
+		    &failure) < 0)
+		start_answered(p, NULL, NULL, &failure);
+}
+
+/* An exec needs a container that takes it, an init the network of its pod. */
+static int check_start(const struct frontend *fe, const struct process *of, struct error *err)
 {
 	const struct container *c = of->container;
 
 	if (of->state != PROCESS_CREATED || of->exit.seen)
 		return error_set(err, EBUSY, "start %s: it is not in state created",
 			process_name(of));
+	if (process_is_init(of) && fe->network.failed.code) {
+		*err = fe->network.failed;
+		return error_wrap(err, "start %s", process_name(of));
+	}
 	if (process_is_init(of))
 		return 0;
 	if (c->init.exit.seen || c->init.state >= PROCESS_STOPPED)
@@ -247,12 +268,11 @@ static void handle_start(void *ctx, struct rpc *rpc)
 {
 	struct frontend *fe = ctx;
 	const Containerd__StartRequest *r = (Containerd__StartRequest *)rpc->request;
-	Ipc__AgentdStart request = IPC__AGENTD_START__INIT;
 	struct error err = ERROR_INIT;
 	struct process *of = find_process(fe, r->id, r->exec_id, &err);
 	struct pending *p;
 
-	if (!of || check_start(of, &err) < 0) {
+	if (!of || check_start(fe, of, &err) < 0) {
 		rpc_fail(rpc, &err);
 		return;
 	}
@@ -261,11 +281,11 @@ static void handle_start(void *ctx, struct rpc *rpc)
 		return;
 	}
 	p = pending_new(fe, rpc, of);
-	request.index = of->container->index;
 	process_set_state(of, PROCESS_STARTING);
-	if (call_start(&fe->agentd, AGENTD_START, &request.base,
-		    rpc_left_ms(rpc, frontend_ms(fe, START_MS)), start_answered, p, &err) < 0)
-		start_answered(p, NULL, NULL, &err);
+	if (fe->network.may_come)
+		late_links_start(fe, rpc, start_in_guest, p);
+	else
+		start_in_guest(p, NULL);
 }
 
 static void handle_exec(void *ctx, struct rpc *rpc)

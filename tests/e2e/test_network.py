@@ -11,7 +11,7 @@ import time
 import test_kill
 from lib import image, leaks, proc
 from lib.inject import Died, Victim, signal_name
-from lib.net import Networks, inside, ip
+from lib.net import IMAGE, NETDUMP, Networks, inside, ip, lines, same
 from lib.proc import Sandbox
 from lib.runner import Skip, check, check_contains, check_equal, each, test
 from lib.shim import HandMade, run_delete
@@ -270,16 +270,13 @@ MEGABYTES = 10
 
 
 class Server:
-    """Answers HTTP in a namespace."""
+    """Answers HTTP in a namespace, until it is stopped."""
 
     def __init__(self, ns, directory, address, port=8080):
         self.child = subprocess.Popen(["ip", "netns", "exec", ns, "busybox", "httpd", "-f", "-p",
                                        f"{address}:{port}", "-h", directory])
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
+    def stop(self):
         self.child.kill()
         self.child.wait()
 
@@ -288,34 +285,76 @@ def address_of(result, version):
     return next(i["address"].split("/")[0] for i in result["ips"] if i["version"] == version)
 
 
-@each(["bridge", "ptp"], vm=True, deadline=240)
-def pings_fetches_and_resolves(ctx, kind):
-    """The gateway, another pod, 10 MB by HTTP from that one, by IPv4 and IPv6; a name."""
-    with Networks(ctx) as nets:
-        pod, other = nets.namespace(), nets.namespace()
-        conf = {"bridge": "cni0", "isGateway": True} if kind == "bridge" else {}
-        nets.cni(pod, kind, subnets=DUAL, routes=BOTH, **conf)
-        there = nets.cni(other, kind, subnets=DUAL, routes=BOTH, **conf)
-        four, six = address_of(there, "4"), address_of(there, "6")
-        gateways = [i["gateway"] for i in there["ips"]]
+class Traffic:
+    """The gateway, another pod, 10 MB by HTTP from that one, by IPv4 and IPv6; a name. Made for a network of
+    which `there` is the other pod."""
+
+    def __init__(self, nets, other, there):
+        self.addresses = [address_of(there, "4"), address_of(there, "6")]
+        self.pings = [i["gateway"] for i in there["ips"]] + self.addresses
         proc.run(["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"], check=True)
         web = os.path.join(nets.state, "web")
         os.makedirs(web)
         with open(os.path.join(web, "data"), "wb") as f:
             f.write(os.urandom(MEGABYTES << 20))
-        want = proc.run(["sha256sum", os.path.join(web, "data")], check=True).text.split()[0]
-        script = "set -e; " + "".join(f"ping -c 1 -W 10 {g} >/dev/null; " for g in (*gateways, four, six))
-        script += f"wget -q -O - http://{four}:8080/data | sha256sum; "
-        script += f"wget -q -O - 'http://[{six}]:8080/data' | sha256sum; "
-        script += f"echo nameserver {four} >/etc/resolv.conf; nslookup -type=a pod.test | tail -3"
-        with Server(other, web, "[::]"), Resolver(other, four):
-            out = nets.ok(pod, script, deadline=200)
-        check_equal(out.count(want), 2, out)
+        self.sum = proc.run(["sha256sum", os.path.join(web, "data")], check=True).text.split()[0]
+        self.resolv_conf = os.path.join(nets.state, "resolv.conf")
+        with open(self.resolv_conf, "w") as f:
+            f.write(f"nameserver {self.addresses[0]}\n")
+        self.servers = [Server(other, web, "[::]"), Resolver(other, self.addresses[0])]
+
+    # As CRI, Docker and nerdctl hand it over.
+    def options(self):
+        return "--mount", f"type=bind,src={self.resolv_conf},dst=/etc/resolv.conf,options=rbind:ro"
+
+    def script(self):
+        four, six = self.addresses
+        return ("set -e; " + "".join(f"ping -c 1 -W 10 {a} >/dev/null; " for a in self.pings) +
+                f"wget -q -O - http://{four}:8080/data | sha256sum; wget -q -O - 'http://[{six}]:8080/data' | sha256sum; "
+                "nslookup -type=a pod.test | tail -3")
+
+    def check(self, out):
+        check_equal(out.count(self.sum), 2, out)
         check_contains(out, "192.0.2.77")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for server in self.servers:
+            server.stop()
+
+
+@each(["bridge", "ptp"], vm=True, deadline=240)
+def pings_fetches_and_resolves(ctx, kind):
+    with Networks(ctx) as nets:
+        pod, other = nets.namespace(), nets.namespace()
+        conf = {"bridge": "cni0", "isGateway": True} if kind == "bridge" else {}
+        nets.cni(pod, kind, subnets=DUAL, routes=BOTH, **conf)
+        with Traffic(nets, other, nets.cni(other, kind, subnets=DUAL, routes=BOTH, **conf)) as traffic:
+            traffic.check(nets.ok(pod, traffic.script(), deadline=200, options=traffic.options()))
+
+
+@test(vm=True, deadline=240)
+def links_that_come_after_create(ctx):
+    """`ctr run --cni` has them made when the task is there and before it is started."""
+    with Networks(ctx) as nets:
+        other, cid, c = nets.namespace(), ctx.new_id(), ctx.containerd
+        conf = {"kind": "bridge", "subnets": DUAL, "routes": BOTH, "bridge": "cni0", "isGateway": True}
+        with Traffic(nets, other, nets.cni(other, **conf)) as traffic:
+            argv = c.run_argv(IMAGE, cid, "sleep", "1000", options=("-d", "--cni", *traffic.options()))
+            proc.run(nets.ctr_cni(argv, **conf), check=True, deadline=90)
+            sandbox = Sandbox(c.task_pid(cid))
+            check("netd" not in sandbox.roles(), "netd has exited before the container runs")
+            pod = proc.run(["nsenter", f"--net=/proc/{sandbox.supervisor}/ns/net", NETDUMP], check=True).text
+            same([l for l in lines(pod) if "tap0_bk" not in l], lines(c.exec(cid, "dump", "netdump").text))
+            out = c.exec(cid, "traffic", "sh", "-c", traffic.script(), deadline=200)
+            traffic.check(out.text + out.errtext)
+            c.remove(cid)
 
 
 class Resolver:
-    """A name server in a namespace: every name is 192.0.2.77."""
+    """A name server in a namespace: every name is 192.0.2.77. Until it is stopped."""
 
     CODE = """
 import socket, sys
@@ -334,9 +373,6 @@ while True:
                                       stdout=subprocess.PIPE)
         check_equal(self.child.stdout.readline(), b"ready\n")
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
+    def stop(self):
         self.child.kill()
         self.child.communicate()

@@ -229,43 +229,6 @@ TEST (peer_breaks_the_protocol_at_each_step) {
 		peer_goes(&steps[i], ACT_GARBAGE, "is lost: channel");
 }
 
-/* What netd finds goes to vmmd by netd itself, and to the guest before anything else. */
-TEST (a_link_is_attached_and_the_guest_told) {
-	fx_with_link = true;
-	begin(NULL);
-	CHECK_INT(fx_create(&fx, &c, SANDBOX, &a), 0);
-	CHECK_STR(fx.trace,
-		"netd.scan netd.part netd.attach netd.done mountd.add_container "
-		"mountd.open_stdio mountd.start_share vmmd.launch vmmd.cont agentd.connect "
-		"agentd.network agentd.create_sandbox agentd.create_container ");
-	CHECK_CONTAINS(fx.logs, "network: eth0 (a plain device), MTU 1400");
-	close(fx.fd[P_NETD]);
-	fx.fd[P_NETD] = -1;
-	fx_pump(&fx, 50, NULL);
-	CHECK_INT(fx_state(&fx, &c, SANDBOX), CONTAINERD__STATUS__CREATED);
-	end();
-}
-
-TEST (a_step_of_the_network_fails) {
-	static const char *const failing[][2] = {
-		{ "netd.part", "attach the network" }, { "netd.attach", "attach the network" },
-		{ "netd.done", "attach the network" },
-		{ "agentd.network", "set up the network in the guest" },
-	};
-
-	fx_with_link = true;
-	for (size_t i = 0; i < sizeof(failing) / sizeof(failing[0]); i++) {
-		memset(&fx, 0, sizeof(fx));
-		fx_rule(&fx, failing[i][0], ACT_FAIL, EBUSY, "somebody is there");
-		begin(NULL);
-		CHECK(fx_create(&fx, &c, SANDBOX, &a) != 0);
-		CHECK_CONTAINS(a.message, failing[i][1]);
-		CHECK_CONTAINS(a.message, "somebody is there");
-		CHECK(!strstr(fx.trace, "create_sandbox"));
-		end();
-	}
-}
-
 TEST (netd_may_leave_after_its_answer) {
 	int fds;
 

@@ -193,7 +193,7 @@ void fx_shutdown(struct fx *fx, struct client *c)
 
 /* ---- the neighbours ---- */
 
-bool fx_with_link;
+enum fx_links fx_links;
 
 static void send_reply(struct fx *fx, enum peer_nr p, const struct ipc_header *h)
 {
@@ -213,7 +213,10 @@ static void send_reply(struct fx *fx, enum peer_nr p, const struct ipc_header *h
 	uint8_t mac[6] = { 2, 0, 0, 0, 0, 1 };
 
 	if (strcmp(row->name, "scan") == 0) {
-		scan.links = scan.parts = fx_with_link;
+		scan.stays = fx_links >= FX_LATER_NONE;
+		scan.links = scan.parts = fx_links == FX_LINK;
+		if (fx_links == FX_LATER_LINK)
+			fx_links = FX_LINK;
 		msg = &scan.base;
 	}
 	if (strcmp(row->name, "part") == 0) {
@@ -270,6 +273,8 @@ static void note(struct fx *fx, const struct ipc_packet *packet)
 		fx->last_exec = ((Ipc__AgentdExec *)m)->process;
 	if (m->descriptor == &ipc__agentd_text__descriptor)
 		fx->text_len += ((Ipc__AgentdText *)m)->data.len;
+	if (m->descriptor == &ipc__vmmd_launch__descriptor)
+		fx->ports = ((Ipc__VmmdLaunch *)m)->ports;
 	if (m->descriptor == &ipc__mountd_add_container__descriptor)
 		snprintf(fx->last_bundle, sizeof(fx->last_bundle), "%s",
 			((Ipc__MountdAddContainer *)m)->bundle);

@@ -20,8 +20,8 @@
 #define SANDBOX  "s1"
 #define BUNDLE   "/run/containerd/io.containerd.runtime.v2.task/ns1/s1"
 
-/* Whether netd finds a link in the pod: else none. */
-extern bool fx_with_link;
+/* What netd finds in the pod: none and that is all, one, or none but one may come: the next scan says. */
+extern enum fx_links { FX_NONE, FX_LINK, FX_LATER_NONE, FX_LATER_LINK } fx_links;
 
 enum peer_nr { P_CTL, P_NETD, P_MOUNTD, P_VMMD, P_AGENTD, P_PERSISTD, P_COUNT };
 
@@ -66,6 +66,7 @@ struct fx {
 	char last_bundle[128];             /* of ADD_CONTAINER */
 	uint32_t last_exec;                /* process of EXEC */
 	size_t text_len;                   /* of all TEXT */
+	uint32_t ports;                    /* of LAUNCH */
 	uint32_t recorded;                 /* status of the last RECORD */
 	unsigned n_records;
 	const char *stdin_path; /* for fx_create() */

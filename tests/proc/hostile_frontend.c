@@ -221,6 +221,7 @@ static const struct {
 } roads[] = {
 	{ "vmmd.stop", create_in_vain },
 	{ "vmmd.vm_event", run },
+	{ "vmmd.add_nic", start_to_start },
 	{ "agentd.start", start_to_start },
 	{ "agentd.signal", start_to_kill },
 	{ "agentd.close_stdin", start_to_close },
@@ -264,14 +265,25 @@ static void as_end(enum peer_nr p, struct hostile_end *ret)
 			ret->others[n++] = fx.fd[i];
 }
 
+/* What the pod must have for this question to be asked. */
+static enum fx_links links_for(const char *what)
+{
+	static const char *const at_create[] = { "netd.part", "netd.attach", "netd.done",
+		"agentd.network" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(at_create); i++)
+		if (strcmp(what, at_create[i]) == 0)
+			return FX_LINK;
+	return strcmp(what, "vmmd.add_nic") == 0 ? FX_LATER_LINK : FX_NONE;
+}
+
 static void up(enum peer_nr p, const struct ipc_message *row, struct hostile_end *ret)
 {
 	void (*run_to)(void) = start_to_create;
 	char what[64];
 
 	snprintf(what, sizeof(what), "%s.%s", names[p], row->name);
-	fx_with_link = strcmp(what, "netd.part") == 0 || strcmp(what, "netd.attach") == 0 ||
-		       strcmp(what, "netd.done") == 0 || strcmp(what, "agentd.network") == 0;
+	fx_links = links_for(what);
 	for (size_t i = 0; i < ARRAY_SIZE(roads); i++)
 		if (strcmp(roads[i].what, what) == 0)
 			run_to = roads[i].run;
@@ -323,10 +335,10 @@ static void the_first_link(const struct ipc_message *row, ProtobufCMessage *msg)
 		((Ipc__NetdPartReply *)msg)->part->links[0]->index = 0;
 }
 
-/* Pause and Resume are the agent's, and nothing is plugged yet. */
+/* Pause and Resume are the agent's; of what can be plugged only NICs are. */
 static bool never_asked_of_vmmd(const struct ipc_message *row)
 {
-	return row->type > VMMD_EVENT;
+	return row->type > VMMD_EVENT && row->type != VMMD_ADD_NIC;
 }
 
 TARGET(netd, false, .adjust = the_first_link)

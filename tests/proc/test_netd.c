@@ -4,6 +4,7 @@
 #include <linux/capability.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -14,16 +15,43 @@
 #include "ipc/fds.h"
 #include "tests/proc/netd_rig.h"
 
-TEST(only_lo_is_answered_and_netd_is_done)
+/* A link may come: netd waits for it until it is told that none will. */
+TEST(only_lo_is_answered_and_netd_waits)
 {
+	Ipc__NetdDone done = IPC__NETD_DONE__INIT;
 	struct error err;
 	struct started r;
 
 	own_netns();
 	ip("link set lo up");
+	for (int with_link = 0; with_link < 2; with_link++) {
+		r = netd_up();
+		CHECK_INT(netd_scan(&r, &err), 0);
+		if (with_link)
+			veth();
+		CHECK_INT(netd_scan(&r, &err), 0);
+		if (with_link)
+			CHECK_INT(netd_attach(&r, 0, &err), 0);
+		CHECK_INT(role_ask(&r, &ipc_frontend_netd, NETD_DONE, &done.base, &err), 0);
+		CHECK_INT(exit_code(role_ends(&r, 5000)), 0);
+		netd_close(&r);
+	}
+}
+
+/* What SCAN has found stays what is meant by a number. */
+TEST(a_scan_that_has_found_links_is_the_last)
+{
+	Ipc__NetdScan m = IPC__NETD_SCAN__INIT;
+	struct error err;
+	struct started r;
+
+	own_netns();
+	veth();
 	r = netd_up();
 	CHECK_INT(netd_scan(&r, &err), 0);
-	CHECK_INT(exit_code(role_ends(&r, 5000)), 0);
+	CHECK_INT(channel_send(r.channel, &ipc_frontend_netd, IPC_REQUEST, NETD_SCAN, 9, &m.base, NULL,
+			  0, 1000, &err), 0);
+	CHECK_INT(exit_code(role_ends(&r, 5000)), 70);
 	netd_close(&r);
 }
 
@@ -298,7 +326,8 @@ TEST(no_answer_before_lock)
 	usleep(200 * 1000);
 	CHECK_INT(recv(r.channel, &c, 1, MSG_DONTWAIT), -1);
 	role_lock(&r);
-	CHECK_INT(exit_code(role_ends(&r, 5000)), 0);
+	CHECK_INT(poll(&(struct pollfd){ .fd = r.channel, .events = POLLIN }, 1, 5000), 1);
+	CHECK(recv(r.channel, &c, 1, MSG_DONTWAIT | MSG_TRUNC) > 1);
 	role_close(&r);
 }
 

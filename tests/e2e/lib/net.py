@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 
 from . import image, lab, proc
 from .runner import Skip, check_equal
@@ -74,14 +75,17 @@ class Networks:
         return subprocess.run([os.path.join(PLUGINS, conf["type"])], env=env, capture_output=True,
                               input=json.dumps(conf).encode(), timeout=30)
 
+    def _conf(self, kind, subnets, routes, more):
+        return {"cniVersion": "0.4.0", "name": f"net-{kind}-{subnets[0].split('/')[0]}", "type": kind,
+                "ipam": {"type": "host-local", "dataDir": self.state,
+                         "ranges": [[{"subnet": s}] for s in subnets],
+                         "routes": [{"dst": r} for r in routes]}, **more}
+
     def cni(self, ns, kind, name="eth0", subnets=("10.88.0.0/24",), routes=("0.0.0.0/0",), **conf):
         """Has a plugin make a link in the namespace; returns what it says."""
         if not os.path.exists(os.path.join(PLUGINS, kind)):
             raise Skip(f"no CNI plugin {kind} (package containernetworking-plugins)")
-        conf = {"cniVersion": "0.4.0", "name": f"net-{kind}-{subnets[0].split('/')[0]}", "type": kind,
-                "ipam": {"type": "host-local", "dataDir": self.state,
-                         "ranges": [[{"subnet": s}] for s in subnets],
-                         "routes": [{"dst": r} for r in routes]}, **conf}
+        conf = self._conf(kind, subnets, routes, conf)
         result = self._plugin("ADD", ns, name, conf)
         if result.returncode != 0:
             raise AssertionError(f"{kind}: {result.stdout.decode()} {result.stderr.decode()}")
@@ -89,6 +93,17 @@ class Networks:
         if conf.get("bridge") and conf["bridge"] not in self.links:
             self.links.append(conf["bridge"])
         return json.loads(result.stdout)
+
+    def ctr_cni(self, argv, kind, subnets, routes, **conf):
+        """argv so that `ctr run --cni` in it finds this network. It looks in fixed places only, and libcni
+        writes to one: a mount namespace of its own has them."""
+        conf = self._conf(kind, subnets, routes, conf)
+        path = os.path.join(self.state, "late.conflist")
+        with open(path, "w") as f:
+            json.dump({**{k: conf.pop(k) for k in ("cniVersion", "name")}, "plugins": [conf]}, f)
+        script = ("for d in /etc /opt /var/lib; do mount -t tmpfs cni $d; done; mkdir -p /etc/cni/net.d /opt/cni; "
+                  f"ln -s {PLUGINS} /opt/cni/bin; cp {path} /etc/cni/net.d; exec \"$@\"")
+        return ["unshare", "--mount", "sh", "-ec", script, "sh", *argv]
 
     def bridge(self, ns, name="eth0", bridge="cni0", **conf):
         return self.cni(ns, "bridge", name, bridge=bridge, isGateway=True, **conf)
@@ -98,12 +113,12 @@ class Networks:
     def options(self, ns):
         return ("--with-ns", f"network:/run/netns/{ns}")
 
-    def run(self, ns, script, deadline=90):
+    def run(self, ns, script, deadline=90, options=()):
         return self.ctx.containerd.run_rm(IMAGE, self.ctx.new_id(), "sh", "-c", script,
-                                          options=self.options(ns), deadline=deadline)
+                                          options=(*self.options(ns), *options), deadline=deadline)
 
-    def ok(self, ns, script, deadline=90):
-        result = self.run(ns, script, deadline)
+    def ok(self, ns, script, deadline=90, options=()):
+        result = self.run(ns, script, deadline, options)
         if result.code != 0:
             raise AssertionError(f"{result}\n{self.ctx.containerd.log_tail(40)}")
         return result.text
@@ -111,16 +126,13 @@ class Networks:
     # -- comparing
 
     def dump(self, ns):
+        settle(ns)
         return lines(inside(ns, NETDUMP, check=True).text)
 
     def compare(self, ns):
         """The pod's namespace, before and after, and the guest: raises with the differences."""
         before, tc = self.dump(ns), self.tc(ns)
-        guest = lines(self.ok(ns, "netdump"))
-        diff = [f"only in the pod: {l}" for l in before if l not in guest]
-        diff += [f"only in the guest: {l}" for l in guest if l not in before]
-        if diff:
-            raise AssertionError("\n".join(diff))
+        same(before, lines(self.ok(ns, "netdump")))
         check_equal(self.dump(ns), before, "the pod's namespace after the sandbox")
         check_equal(self.tc(ns), tc, "qdiscs and filters after the sandbox")
         return before
@@ -130,6 +142,26 @@ class Networks:
         for link in json.loads(proc.run(["ip", "-n", ns, "-j", "link"], check=True).text):
             out += proc.run(["tc", "-n", ns, "filter", "show", "dev", link["ifname"], "ingress"]).text
         return out
+
+
+def settle(ns):
+    """Waits for the addresses that the kernel gives to links that are up: it does so up to a second later."""
+    end = time.monotonic() + 2
+    while not settled(ns) and time.monotonic() < end:
+        time.sleep(0.02)
+
+
+def settled(ns):
+    links = json.loads(proc.run(["ip", "-n", ns, "-j", "addr"], check=True).text)
+    return all(any(a.get("scope") == "link" and a["family"] == "inet6" and not a.get("tentative") for a in l["addr_info"])
+               for l in links if l["operstate"] == "UP")
+
+
+def same(pod, guest):
+    diff = [f"only in the pod: {l}" for l in pod if l not in guest]
+    diff += [f"only in the guest: {l}" for l in guest if l not in pod]
+    if diff:
+        raise AssertionError("\n".join(diff))
 
 
 def lines(text):
