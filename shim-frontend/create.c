@@ -192,7 +192,7 @@ static enum step_result step_launch(struct flow *f)
 	request.share = fe->settings.share;
 	network_fill(&fe->network, &request, nics, list);
 	if (fe->network.may_come)
-		request.ports = NETWORK_LINKS_MAX;
+		request.ports = NETWORK_LATE_MAX;
 	return ask(f, &fe->vmmd, VMMD_LAUNCH, &request.base, LAUNCH_MS, launched);
 }
 

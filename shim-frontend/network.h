@@ -11,6 +11,8 @@
 
 /* Eight links; 1,024 routes and as many neighbours, 64 to a part. */
 #define NETWORK_PARTS_MAX 40
+/* Ports for links that come late: each is a device that the guest's kernel must set up at every start. */
+#define NETWORK_LATE_MAX 4
 
 struct network {
 	bool may_come; /* there was no link at Create: netd waits for Start */

@@ -70,7 +70,7 @@ static void created(enum fx_links links)
 	CHECK_INT(fx_create(&fx, &c, SANDBOX, &a), 0);
 	CHECK(!strstr(fx.trace, "netd.done"));
 	CHECK(!strstr(fx.logs, "no interface"));
-	CHECK_INT(fx.ports, NETWORK_LINKS_MAX);
+	CHECK_INT(fx.ports, 4);
 	fx.trace[0] = '\0';
 }
 
