@@ -1,10 +1,12 @@
 """Pods, as Kubernetes makes them: containerd's CRI plugin, one VM for each pod."""
 
 import concurrent.futures
+import contextlib
 import json
 import math
+import os
 
-from lib import proc
+from lib import lab, proc
 from lib.cri import Pod, kubelet
 from lib.runner import check, check_contains, check_equal, each, test
 from lib.streaming import Stream, exit_code
@@ -146,6 +148,69 @@ def a_vm_as_large_as_the_pod(ctx):
         check_equal(int(a.sh("nproc")), math.ceil(quota / 100000 + 0.2))
         total = int(a.sh("sed -n 's/MemTotal: *//p' /proc/meminfo").split()[0]) * 1024
         check(limit + 40 * MIB < total <= limit + 128 * MIB, f"{total / MIB:.0f} MiB for a pod of {limit // MIB}")
+
+
+class Parents:
+    """The cgroup of a pod, as the kubelet makes it: in every hierarchy, and its to remove."""
+
+    def __init__(self, path):
+        self.dirs, self.made = [mount + path for mount in lab.cgroup_mounts()], []
+
+    def __enter__(self):
+        for mount, path in zip(lab.cgroup_mounts(), self.dirs, strict=True):
+            at = mount
+            for part in os.path.relpath(path, mount).split("/"):
+                above, at = at, os.path.join(at, part)
+                os.mkdir(at)
+                self.made.append(at)
+                copy(above, at, "cpuset.cpus", "cpuset.mems")  # one of v1 takes nobody before it has them
+        return self
+
+    def __exit__(self, *_):
+        for path in reversed(self.made):
+            os.rmdir(path)
+
+
+def copy(above, at, *names):
+    for name in names:
+        with contextlib.suppress(FileNotFoundError), open(os.path.join(above, name)) as f:
+            value = f.read()
+            if not os.path.exists(os.path.join(above, "cgroup.controllers")):
+                with open(os.path.join(at, name), "w") as to:
+                    to.write(value)
+
+
+
+
+@each([("cgroupfs", "/kubepods{0}/burstable/pod7", "/kubepods{0}/burstable/pod7/{1}"),
+       ("systemd", "/kubepods{0}.slice/kubepods{0}-pod7.slice",
+        "/kubepods{0}.slice/kubepods{0}-pod7.slice/cri-containerd-{1}.scope")], deadline=180, vm=True)
+def cgroups_of_a_pod(ctx, form, parent, own):
+    """In every hierarchy all processes are beneath the pod's cgroup, whose limits count; pause has none."""
+    unique = lab.token().replace("-", "")
+    parent = parent.format(unique)
+    with kubelet(ctx) as k, Parents(parent) as parents:
+        linux = {"cgroup_parent": os.path.basename(parent) if form == "systemd" else parent}
+        with Pod(k, ctx.new_id(), linux=linux) as pod:
+            pod.start("a", "sleep", "1000", linux={"resources": {"memory_limit_in_bytes": 32 * MIB}})
+            want = own.format(unique, pod.id)
+            pids = proc.Sandbox(ctx.cri.task_pid(pod.id)).pids()
+            check(len(pids) >= 7, pids)
+            for pid in pids:
+                for hierarchy, path in proc.cgroups(pid).items():
+                    # One of v1 that nothing mounts has no path of ours.
+                    child = path.removeprefix(want)
+                    check(path.startswith(want) and child in ("", "/shim", "/vm") or path == "/",
+                          f"{proc.describe(pid)}: {hierarchy or 'v2'}: {path}, not {want}")
+            for path in parents.dirs:
+                mine = path + want.removeprefix(parent)
+                for name in ("memory.limit_in_bytes", "memory.max"):
+                    if os.path.exists(os.path.join(mine, name)):
+                        with open(os.path.join(mine, name)) as f:
+                            value = f.read().strip()
+                        check(value == "max" or int(value) > 1 << 60, f"{mine}/{name} is {value}")
+        for path in parents.dirs:
+            check_equal([d for d in os.listdir(path) if os.path.isdir(os.path.join(path, d))], [], path)
 
 
 @test(deadline=180, vm=True)
