@@ -6,7 +6,7 @@ import re
 import sys
 
 CASES = [f"A{i}" for i in range(1, 13)] + [f"B{i}" for i in range(1, 17)] + [f"C{i}" for i in range(1, 14)]
-CASES += ["F8", "G8"]
+CASES += ["D1", "D2", "D5", "D6", "D7", "F8", "G8"]
 ROW = re.compile(r"^\| ([A-G]\d+) \|(.*)\|(.*)\|$", re.M)
 NAMED = re.compile(r"`([\w.]+): (\w+)`")
 EXCUSES = ("does not apply", "does not exist", "not shown yet")
@@ -57,7 +57,7 @@ def self_test():
 def main():
     root = pathlib.Path(sys.argv[1]) / "tests"
     self_test()
-    paths = [p for tier in ("unit", "proc", "flow", "e2e") for p in (root / tier).iterdir() if p.suffix in (".c", ".py")]
+    paths = [p for tier in ("unit", "golden", "qemu", "proc", "flow", "e2e") for p in (root / tier).iterdir() if p.suffix in (".c", ".py")]
     files = {}
     for p in paths:
         files[p.name] = files.get(p.name, set()) | defined(p.read_text())
