@@ -21,8 +21,8 @@ target_compile_options(guest-probe PRIVATE -O2 -Wall -Wextra -Werror -fno-saniti
 target_link_options(guest-probe PRIVATE -static -no-pie -fno-sanitize=all)
 
 bulkhead_test(test_vmmd_hotplug proc
-	SOURCES ${CMAKE_CURRENT_LIST_DIR}/vmmd_hotplug.c ${CMAKE_CURRENT_LIST_DIR}/vmmd_world.c
-		${CMAKE_CURRENT_LIST_DIR}/vmmd_proxy.c
+	SOURCES ${CMAKE_CURRENT_LIST_DIR}/vmmd_hotplug.c ${CMAKE_CURRENT_LIST_DIR}/vmmd_plug.c
+		${CMAKE_CURRENT_LIST_DIR}/vmmd_world.c ${CMAKE_CURRENT_LIST_DIR}/vmmd_proxy.c
 		${CMAKE_CURRENT_LIST_DIR}/vmmd_rig.c ${CMAKE_CURRENT_LIST_DIR}/common_role.c
 	LINK bulkhead_ipc bulkhead_test
 	TIMEOUT 3600) # of 100 rounds; each of its tests has its own

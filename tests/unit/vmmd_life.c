@@ -1,4 +1,4 @@
-/* A VM's life between requests: what QEMU, its stderr and the supervisor say, and what the frontend is told. */
+/* A VM's life between requests: what QEMU and the supervisor say, what the frontend is told. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/socket.h>

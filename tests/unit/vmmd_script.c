@@ -260,7 +260,7 @@ TEST (sizes_and_fds_that_are_refused) {
 
 /* ---- answers by hand ---- */
 
-/* The test is QEMU, and answers the next command with this value before it is asked: vmmd reads nothing earlier. */
+/* The test is QEMU, and answers the next command before it is asked: vmmd reads nothing earlier. */
 static void answer_ahead(struct script *s, const char *value)
 {
 	char line[512];
