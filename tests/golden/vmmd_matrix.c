@@ -166,7 +166,7 @@ static const struct row {
 	{ MACHINE_VIRT, ACCEL_KVM, 4, true, KIND_FILE, DISK_SCSI_FILE, false,
 		0 },
 	{ MACHINE_VIRT, ACCEL_KVM, 1, false, KIND_RAM, DISK_NVDIMM, false,
-		HOTPLUG },
+		BIOS | HOTPLUG },
 	{ MACHINE_S390, ACCEL_KVM, 1, false, KIND_MEMFD, DISK_BLK_FILE, true,
 		0 },
 	{ MACHINE_S390, ACCEL_KVM, 4, true, KIND_FILE, DISK_SCSI_DEVICE, false,

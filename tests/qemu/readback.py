@@ -104,7 +104,7 @@ def size(text):
     return int(text[:-1]) << units[text[-1]] if text[-1] in units else int(text)
 
 
-def read_machine(qmp, words, out):
+def read_machine(vm, qmp, words, out):
     machine = keyvals(words, "-machine")[0]
     for key, want in machine.items():
         if key == "":
@@ -127,7 +127,7 @@ def read_machine(qmp, words, out):
         out.equal("-m maxmem", size(m["maxmem"]), memory["max-size"])
     cpu = keyvals(words, "-cpu")[0]
     path = qmp.command("query-cpus-fast")[0]["qom-path"]
-    out.equal("-cpu", f"{cpu['']}-x86_64-cpu", qmp.get(path, "type"))
+    out.equal("-cpu", f"{cpu['']}-{vm.cpu.replace('aarch64', 'arm')}-cpu", qmp.get(path, "type"))
     if "pmu" in cpu:
         out.equal("-cpu pmu", cpu["pmu"] == "on", qmp.get(path, "pmu"))
 
@@ -156,7 +156,8 @@ def read_rest(vm, words, out):
 
 def read_back(vm):
     out = Compared()
-    for read in (read_devices, read_objects, read_blocks, read_netdevs, read_machine):
+    for read in (read_devices, read_objects, read_blocks, read_netdevs):
         read(vm.qmp, vm.words, out)
+    read_machine(vm, vm.qmp, vm.words, out)
     read_rest(vm, vm.words, out)
     return out

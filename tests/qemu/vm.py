@@ -14,7 +14,7 @@ import threading
 
 libc = ctypes.CDLL(None, use_errno=True)
 TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR, IFF_MULTI_QUEUE = 0x400454CA, 2, 0x1000, 0x4000, 0x100
-QEMU = "qemu-system-x86_64"
+CPUS = {"q35": "x86_64", "microvm": "x86_64", "s390-ccw-virtio": "s390x", "virt": "aarch64"}  # of a machine
 HAS_KVM = os.environ.get("BULKHEAD_ACCEL") == "kvm"  # that a /dev/kvm is there says little
 VIRTIOFSD = "/usr/lib/qemu/virtiofsd"
 HIGH = 400  # above every number that QEMU or this process has
@@ -95,6 +95,10 @@ class Vm:
         self.root, self.image = root, image  # root: of another system, "": this one
         self.chroot = ["/usr/sbin/chroot", root] if root else []
         self.left_out = []  # what was changed because the machine lacks it
+        self.cpu = CPUS[keyvals(words, "-machine")[0][""]]
+        self.qemu = f"/usr/bin/qemu-system-{self.cpu}"
+        if not os.path.exists(root + self.qemu):
+            raise Missing(self.qemu)
         self.words = self.adapt(list(words))
         self.fds, self.ours, self.pid, self.qmp, self.files = {}, [], None, None, []
         self.virtiofsd, self.inodes, self.folders = None, {}, []
@@ -104,13 +108,13 @@ class Vm:
         """The same line for this machine: paths; TCG for KVM; without vhost where there is none."""
         text = {"/kernel": f"{self.image}/kernel", "/initrd": f"{self.image}/initrd",
                 "/firmware": "/usr/share/seabios/bios-256k.bin"}
-        result = []
+        result, kvm = [], HAS_KVM and self.cpu == "x86_64"
         for switch, word in zip([""] + words, words):
             word = text.get(word, word)
-            if not HAS_KVM and switch == "-machine" and "accel=kvm" in word:
+            if not kvm and switch == "-machine" and "accel=kvm" in word:
                 word = word.replace("accel=kvm", "accel=tcg").replace("kernel-irqchip=split,", "")
                 self.left_out.append("kvm")
-            elif not HAS_KVM and switch == "-cpu" and word.startswith("host"):
+            elif not kvm and switch == "-cpu" and word.startswith("host"):
                 word = word.replace("host", "max", 1)
             elif switch == "-netdev" and '"vhost":true' in word and not os.path.exists("/dev/vhost-net"):
                 netdev = json.loads(word)
@@ -248,7 +252,7 @@ class Vm:
     def __enter__(self):
         try:
             self.fill()
-            self.pid = self.spawn([*self.chroot, QEMU, *self.words])
+            self.pid = self.spawn([*self.chroot, self.qemu, *self.words])
             self.close_theirs(("socket",))
             self.qmp = Qmp(self.monitor)
         except (EOFError, OSError, RuntimeError) as error:
