@@ -464,7 +464,6 @@ TEST (by_the_processor_in_brief) {
 	ask_remove(&w, IPC__VMMD_REMOVE__KIND__CPU, 1);
 	expect_done(&w);
 	cpu_gone(&w);
-	come_and_go(&w, &vhost_4_kind);
 	world_done(&w);
 }
 

@@ -18,7 +18,7 @@ struct world {
 /* A guest that runs: 1 CPU of 3, 256 MiB of 1 GiB, 3 ports. Skips the test if it cannot be had. */
 void world_start(struct world *w);
 
-/* STOP; nobody had to be killed. */
+/* STOP; nobody had to be killed, unless by KVM. */
 void world_done(struct world *w);
 
 /* ---- what the guest sees; each with a deadline ---- */
