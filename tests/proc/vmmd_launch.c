@@ -15,6 +15,8 @@
 #include "ipc/mountd.pb-c.h"
 #include "tests/proc/vmmd_rig.h"
 
+TEST_PATIENCE(120)
+
 #define QEMU      "/usr/bin/qemu-system-x86_64"
 #define VIRTIOFSD "/usr/lib/qemu/virtiofsd"
 
