@@ -1,7 +1,5 @@
 """Pause, Resume, Update, Stats, Kill of all, memory that runs out: seen from inside the guest."""
 
-import time
-
 from lib import image, proc
 from lib.containerd import Events
 from lib.runner import check, check_contains, check_equal, test
@@ -74,9 +72,12 @@ def memory_that_runs_out_is_told_before_the_exit(ctx):
 @test(vm=True)
 def kill_all_reaches_every_process(ctx):
     with Hand(ctx, cmd=("/bin/sh", "-c", "trap '' TERM; while :; do sleep 1; done")) as h:
-        h.task.exec(h.id, "e", process("sh", "-c", "trap 'exit 8' TERM; while :; do sleep 0.1; done"))
+        h.task.exec(h.id, "e", process("sh", "-c", "trap 'exit 8' TERM; >/tmp/ready; while :; do sleep 0.1; done"))
         h.task.start(h.id, "e")
-        time.sleep(1 * proc.patience)
+        h.task.exec(h.id, "waits", process("sh", "-c", "until [ -e /tmp/ready ]; do sleep 0.1; done"))
+        h.task.start(h.id, "waits")
+        check_equal(h.task.wait(h.id, "waits"), 0)
+        h.task.delete(h.id, "waits")
         h.task.kill(h.id, 15, every=True)
         check_equal(h.task.wait(h.id, "e"), 8)
         check_equal(h.task.state(h.id)["status"], 2, "the init ignores it")
