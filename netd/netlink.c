@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <linux/rtnetlink.h>
+#include <netlink/attr.h>
 #include <netlink/socket.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -153,4 +154,33 @@ int netlink_ask(struct nl_sock *sk, struct nl_msg *msg)
 	struct error ignored = ERROR_INIT;
 
 	return netlink_get(sk, msg, NULL, NULL, &ignored);
+}
+
+void netlink_free(struct nl_msg **msg)
+{
+	nlmsg_free(*msg);
+}
+
+struct nl_msg *netlink_request(int type, int flags, const void *header, size_t len)
+{
+	struct nl_msg *msg = nlmsg_alloc_simple(type, NLM_F_REQUEST | flags);
+
+	if (!msg || nlmsg_append(msg, (void *)(uintptr_t)header, len, NLMSG_ALIGNTO) < 0)
+		abort();
+	return msg;
+}
+
+void netlink_put(struct nl_msg *msg, int type, const void *data, size_t len)
+{
+	if (nla_put(msg, type, (int)len, data) < 0)
+		abort();
+}
+
+struct nlattr *netlink_nest(struct nl_msg *msg, int type)
+{
+	struct nlattr *a = nla_nest_start(msg, type);
+
+	if (!a)
+		abort();
+	return a;
 }

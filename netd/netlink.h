@@ -31,3 +31,13 @@ int netlink_ask(struct nl_sock *sk, struct nl_msg *msg);
 /* The same, with what comes before the acknowledgement. */
 int netlink_get(struct nl_sock *sk, struct nl_msg *msg, netlink_take take, void *ctx,
 	struct error *err);
+
+/*
+ * A request with its family's header, which netlink_free() frees. What is put
+ * into it has a few hundred bytes: out of memory aborts.
+ */
+struct nl_msg *netlink_request(int type, int flags, const void *header, size_t len);
+void netlink_put(struct nl_msg *msg, int type, const void *data, size_t len);
+/* nla_nest_end() it. */
+struct nlattr *netlink_nest(struct nl_msg *msg, int type);
+void netlink_free(struct nl_msg **msg);

@@ -12,6 +12,7 @@
 
 #include "common/fdio.h"
 #include "common/log.h"
+#include "netd/tap_link.h"
 
 #define FILTER_KIND	"u32"
 #define FILTER_PRIORITY 1
@@ -22,36 +23,6 @@
 #define BUSY_TRIES   5
 #define BUSY_WAIT_MS 20
 #define FIND_TRIES   16
-
-static void msg_free(struct nl_msg **msg)
-{
-	nlmsg_free(*msg);
-}
-
-/* A request with its family's header. Out of memory aborts: these are a few hundred bytes. */
-static struct nl_msg *request(int type, int flags, const void *header, size_t len)
-{
-	struct nl_msg *msg = nlmsg_alloc_simple(type, NLM_F_REQUEST | flags);
-
-	if (!msg || nlmsg_append(msg, (void *)(uintptr_t)header, len, NLMSG_ALIGNTO) < 0)
-		abort();
-	return msg;
-}
-
-static void put(struct nl_msg *msg, int type, const void *data, size_t len)
-{
-	if (nla_put(msg, type, (int)len, data) < 0)
-		abort();
-}
-
-static struct nlattr *nest(struct nl_msg *msg, int type)
-{
-	struct nlattr *a = nla_nest_start(msg, type);
-
-	if (!a)
-		abort();
-	return a;
-}
 
 static int ask(struct nl_sock *sk, struct nl_msg *msg)
 {
@@ -65,79 +36,6 @@ static int ask(struct nl_sock *sk, struct nl_msg *msg)
 	return r;
 }
 
-/* ---- the tap ---- */
-
-static int take_ifindex(const struct nlmsghdr *h, void *ctx, struct error *err)
-{
-	(void)err;
-	if (h->nlmsg_type == RTM_NEWLINK)
-		*(int *)ctx = ((const struct ifinfomsg *)nlmsg_data(h))->ifi_index;
-	return 0;
-}
-
-static int find_tap(struct nl_sock *sk, const struct tap *tap, int *ret_ifindex, struct error *err)
-{
-	const struct ifinfomsg info = { .ifi_family = AF_UNSPEC };
-	CLEANUP(msg_free) struct nl_msg *msg = request(RTM_GETLINK, 0, &info, sizeof(info));
-	int r;
-
-	*ret_ifindex = 0;
-	put(msg, IFLA_IFNAME, tap->name, strlen(tap->name) + 1);
-	r = netlink_get(sk, msg, take_ifindex, ret_ifindex, err);
-	if (r == 0 && *ret_ifindex <= 0)
-		r = -ENODEV;
-	return r < 0 ? error_errno(err, -r, "find the tap %s", tap->name) : 0;
-}
-
-static struct nl_msg *tap_request(int ifindex, unsigned flags)
-{
-	const struct ifinfomsg info = {
-		.ifi_family = AF_UNSPEC,
-		.ifi_index = ifindex,
-		.ifi_flags = flags,
-		.ifi_change = flags,
-	};
-
-	return request(RTM_NEWLINK, 0, &info, sizeof(info));
-}
-
-/*
- * Without an address of its own: all that is ever said there is the guest's or
- * the pod's. A kernel without IPv6 would give it none anyhow.
- */
-static int no_own_address(struct nl_sock *sk, int ifindex)
-{
-	CLEANUP(msg_free) struct nl_msg *msg = tap_request(ifindex, 0);
-	const uint8_t none = IN6_ADDR_GEN_MODE_NONE;
-	struct nlattr *spec = nest(msg, IFLA_AF_SPEC), *inet6 = nest(msg, AF_INET6);
-	int r;
-
-	put(msg, IFLA_INET6_ADDR_GEN_MODE, &none, sizeof(none));
-	nla_nest_end(msg, inet6);
-	nla_nest_end(msg, spec);
-	r = ask(sk, msg);
-	return r == -EAFNOSUPPORT || r == -EOPNOTSUPP ? 0 : r;
-}
-
-/* In this order: of one request the kernel would take the flags first. */
-static int tap_up(struct nl_sock *sk, int ifindex, const struct tap *tap, const struct link *link,
-	struct error *err)
-{
-	CLEANUP(msg_free) struct nl_msg *mtu = tap_request(ifindex, 0);
-	CLEANUP(msg_free) struct nl_msg *up = tap_request(ifindex, IFF_UP);
-	int r;
-
-	put(mtu, IFLA_MTU, &link->mtu, sizeof(link->mtu));
-	r = ask(sk, mtu);
-	if (r == 0)
-		r = no_own_address(sk, ifindex);
-	if (r == 0)
-		r = ask(sk, up);
-	return r < 0 ? error_errno(err, -r, "bring the tap %s up with an MTU of %u", tap->name,
-			       link->mtu)
-		     : 0;
-}
-
 /* ---- qdiscs ---- */
 
 static int qdisc(struct nl_sock *sk, int type, int flags, unsigned ifindex)
@@ -148,12 +46,12 @@ static int qdisc(struct nl_sock *sk, int type, int flags, unsigned ifindex)
 		.tcm_handle = INGRESS_HANDLE,
 		.tcm_parent = TC_H_INGRESS,
 	};
-	CLEANUP(msg_free) struct nl_msg *msg = request(type, flags, &tc, sizeof(tc));
+	CLEANUP(netlink_free) struct nl_msg *msg = netlink_request(type, flags, &tc, sizeof(tc));
 	const uint32_t block = BLOCK_OF(ifindex);
 
-	put(msg, TCA_KIND, "ingress", sizeof("ingress"));
+	netlink_put(msg, TCA_KIND, "ingress", sizeof("ingress"));
 	if (type == RTM_NEWQDISC)
-		put(msg, TCA_INGRESS_BLOCK, &block, sizeof(block));
+		netlink_put(msg, TCA_INGRESS_BLOCK, &block, sizeof(block));
 	return ask(sk, msg);
 }
 
@@ -237,11 +135,11 @@ static void put_redirect(struct nl_msg *msg, int to)
 		.eaction = TCA_EGRESS_REDIR,
 		.ifindex = (uint32_t)to,
 	};
-	struct nlattr *actions = nest(msg, TCA_U32_ACT), *first = nest(msg, 1), *options;
+	struct nlattr *actions = netlink_nest(msg, TCA_U32_ACT), *first = netlink_nest(msg, 1), *options;
 
-	put(msg, TCA_ACT_KIND, "mirred", sizeof("mirred"));
-	options = nest(msg, TCA_ACT_OPTIONS);
-	put(msg, TCA_MIRRED_PARMS, &mirred, sizeof(mirred));
+	netlink_put(msg, TCA_ACT_KIND, "mirred", sizeof("mirred"));
+	options = netlink_nest(msg, TCA_ACT_OPTIONS);
+	netlink_put(msg, TCA_MIRRED_PARMS, &mirred, sizeof(mirred));
 	nla_nest_end(msg, options);
 	nla_nest_end(msg, first);
 	nla_nest_end(msg, actions);
@@ -256,17 +154,17 @@ static int redirect(struct nl_sock *sk, int from, int to)
 		.tcm_block_index = BLOCK_OF(from),
 		.tcm_info = TC_H_MAKE((uint32_t)FILTER_PRIORITY << 16, htons(ETH_P_ALL)),
 	};
-	CLEANUP(msg_free) struct nl_msg *msg =
-		request(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, &tc, sizeof(tc));
+	CLEANUP(netlink_free) struct nl_msg *msg =
+		netlink_request(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, &tc, sizeof(tc));
 	struct {
 		struct tc_u32_sel sel;
 		struct tc_u32_key key;
 	} match = { .sel = { .flags = TC_U32_TERMINAL, .nkeys = 1 } };
 	struct nlattr *options;
 
-	put(msg, TCA_KIND, FILTER_KIND, sizeof(FILTER_KIND));
-	options = nest(msg, TCA_OPTIONS);
-	put(msg, TCA_U32_SEL, &match, sizeof(match));
+	netlink_put(msg, TCA_KIND, FILTER_KIND, sizeof(FILTER_KIND));
+	options = netlink_nest(msg, TCA_OPTIONS);
+	netlink_put(msg, TCA_U32_SEL, &match, sizeof(match));
 	put_redirect(msg, to);
 	nla_nest_end(msg, options);
 	return ask(sk, msg);
@@ -301,9 +199,9 @@ int tcfilter_attach(struct nl_sock *sk, const struct link *link, const struct ta
 {
 	int ifindex, r;
 
-	r = find_tap(sk, tap, &ifindex, err);
+	r = tap_find(sk, tap->name, &ifindex, err);
 	if (r == 0)
-		r = tap_up(sk, ifindex, tap, link, err);
+		r = tap_up(sk, ifindex, tap->name, link, err);
 	if (r < 0)
 		return r;
 	r = qdisc(sk, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, (unsigned)ifindex);
