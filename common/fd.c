@@ -91,11 +91,18 @@ static bool is_unix_socket(int fd, int type, int listening)
 		       peer.uid != (uid_t)-1);
 }
 
+/* Of a driver without a number of its own, as macvtap is: the two ranges that the kernel gives out. */
+static bool is_dynamic(dev_t rdev)
+{
+	return (major(rdev) >= 234 && major(rdev) <= 254) ||
+	       (major(rdev) >= 384 && major(rdev) <= 511);
+}
+
 static bool is_tap(int fd, const struct stat *st)
 {
 	struct ifreq ifr = { 0 };
 
-	if (!S_ISCHR(st->st_mode) || st->st_rdev != TUN_RDEV)
+	if (!S_ISCHR(st->st_mode) || (st->st_rdev != TUN_RDEV && !is_dynamic(st->st_rdev)))
 		return false;
 	if (ioctl(fd, TUNGETIFF, &ifr) < 0)
 		return false;

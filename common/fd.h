@@ -55,7 +55,7 @@ enum fd_kind {
 	FD_UNIX_LISTENER, /* a listening AF_UNIX SOCK_STREAM socket */
 	FD_UNIX_DGRAM,	  /* an AF_UNIX SOCK_DGRAM socket */
 	FD_PIPE_W,	  /* the writing end of a pipe */
-	FD_TAP,		  /* /dev/net/tun, attached as a tap with IFF_VNET_HDR */
+	FD_TAP,		  /* /dev/net/tun or a macvtap's node, attached as a tap with IFF_VNET_HDR */
 	FD_VHOST_NET,	  /* /dev/vhost-net */
 	FD_BLOCK,	  /* a block device */
 	FD_PATH,	  /* O_PATH, a regular file: a binary to execute */

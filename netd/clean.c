@@ -5,6 +5,7 @@
 #include <netlink/attr.h>
 
 #include "common/log.h"
+#include "netd/macvtap.h"
 #include "netd/network.h"
 #include "netd/tcfilter.h"
 
@@ -39,11 +40,13 @@ static int look_for_vm(struct nl_sock *sk, bool *ret, struct error *err)
 	return error_set(err, EAGAIN, "the links changed while they were looked at");
 }
 
-int network_clean(struct nl_sock *sk, struct error *err)
+int network_clean(struct nl_sock *sk, uint32_t group, struct error *err)
 {
 	bool has_vm;
-	int r = look_for_vm(sk, &has_vm, err);
+	int r = macvtap_clean(sk, group, err);
 
+	if (r == 0)
+		r = look_for_vm(sk, &has_vm, err);
 	if (r < 0 || has_vm)
 		return r;
 	return tcfilter_clean(sk, err);

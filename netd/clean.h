@@ -6,5 +6,8 @@
 
 #include "netd/netlink.h"
 
-/* Nothing while there is a VM: what is there is in use, if not by ours. 0, or -errno with err. */
-int network_clean(struct nl_sock *sk, struct error *err);
+/*
+ * The macvtaps of a group; and our qdiscs, but none while there is a VM: what is there is in
+ * use, if not by ours. 0, or -errno with err.
+ */
+int network_clean(struct nl_sock *sk, uint32_t group, struct error *err);

@@ -20,7 +20,7 @@ static int handle_scan(struct helper *h, const ProtobufCMessage *request,
 
 	(void)request;
 	(void)reply_fds;
-	if (!n->none)
+	if (n->model != MODEL_NONE)
 		r = network_scan(n->sk, &n->network, err);
 	if (r < 0)
 		return error_wrap(err, "look into the pod's network namespace");
@@ -32,9 +32,9 @@ static int handle_scan(struct helper *h, const ProtobufCMessage *request,
 			n->network.left_out);
 	answer.links = (uint32_t)n->network.n_links;
 	answer.parts = network_parts(&n->network);
-	answer.stays = n->network.n_links == 0 && !n->none;
+	answer.stays = n->network.n_links == 0 && n->model != MODEL_NONE;
 	*reply = &answer.base;
-	h->done = n->none;
+	h->done = n->model == MODEL_NONE;
 	if (n->network.n_links > 0)
 		h->state = SCANNED;
 	return 0;
@@ -77,7 +77,16 @@ static int send_tap(struct netd *n, const struct tap *tap, unsigned index, struc
 	return r;
 }
 
-static int attach(struct netd *n, unsigned index, struct error *err)
+/* Made before this process shut itself in. What it is not taken for goes with delete. */
+static int attach_macvtap(struct netd *n, unsigned index, struct error *err)
+{
+	CLEANUP(tap_done) struct tap tap = { .queues = 0 };
+	int r = macvtaps_take(&n->macvtaps, &n->network.links[index], &tap, err);
+
+	return r < 0 ? r : send_tap(n, &tap, index, err);
+}
+
+static int attach_tap(struct netd *n, unsigned index, struct error *err)
 {
 	CLEANUP(tap_done) struct tap tap = { .queues = 0 };
 	const struct link *link = &n->network.links[index];
@@ -109,7 +118,8 @@ static int handle_attach(struct helper *h, const ProtobufCMessage *request,
 	link = &n->network.links[m->index];
 	if (n->attached & 1U << m->index)
 		return error_set(err, EALREADY, "the link %s is attached already", link->name);
-	r = attach(n, m->index, err);
+	r = n->model == MODEL_MACVTAP ? attach_macvtap(n, m->index, err)
+				      : attach_tap(n, m->index, err);
 	if (r < 0)
 		return error_wrap(err, "attach the link %s (%s)", link->name,
 			link->kind[0] ? link->kind : "a plain device");

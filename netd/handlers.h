@@ -4,6 +4,7 @@
 #include <netlink/netlink.h>
 
 #include "ipc/serve.h"
+#include "netd/macvtap.h"
 #include "netd/network.h"
 #include "netd/tap.h"
 
@@ -12,7 +13,8 @@ struct netd {
 	struct tap_pool pool;
 	unsigned queues; /* of each link */
 	int vmmd;	 /* the channel to it */
-	bool none;	 /* model none: the pod's network is not looked at */
+	enum { MODEL_TCFILTER, MODEL_MACVTAP, MODEL_NONE } model; /* NONE: the network is not looked at */
+	struct macvtaps macvtaps;
 	unsigned attached; /* a mask of indexes */
 	struct network network;
 };

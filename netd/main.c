@@ -14,6 +14,7 @@
 #include "netd/clean.h"
 #include "netd/handlers.h"
 #include "netd/netlink.h"
+#include "netd/scan.h"
 
 /* The fds that netd opens: the first numbers after those it was given. */
 #define NETD_FD_ROUTE NETD_FD_END
@@ -45,6 +46,17 @@ static struct nl_sock *open_route_socket(int number, struct error *err)
 	return sk;
 }
 
+static int model_of(const char *name)
+{
+	static const char *const models[] = {
+		[MODEL_TCFILTER] = "tcfilter", [MODEL_MACVTAP] = "macvtap", [MODEL_NONE] = "none" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(models); i++)
+		if (strcmp(models[i], name) == 0)
+			return (int)i;
+	return -1;
+}
+
 static int parse(int argc, char **argv, struct options *o, struct error *err)
 {
 	const struct option table[] = {
@@ -60,12 +72,24 @@ static int parse(int argc, char **argv, struct options *o, struct error *err)
 	if (r == 0 && (o->queues < 1 || o->queues > NETWORK_QUEUES_MAX))
 		r = error_set(err, EINVAL, "queues=%llu is not from 1 to %d",
 			(unsigned long long)o->queues, NETWORK_QUEUES_MAX);
-	if (r == 0 && strcmp(o->model, "tcfilter") != 0 && strcmp(o->model, "none") != 0)
-		r = error_set(err, EINVAL, "model=%s: tcfilter or none", o->model);
+	if (r == 0 && model_of(o->model) < 0)
+		r = error_set(err, EINVAL, "model=%s: tcfilter, macvtap or none", o->model);
 	return r;
 }
 
 static const int net_admin[] = { CAP_NET_ADMIN, -1 };
+
+/* The first number that is free behind their fds. What has failed is told when it is asked for. */
+static int make_macvtaps(struct netd *n, const struct options *o)
+{
+	struct macvtaps *m = &n->macvtaps;
+
+	n->network.own_group = (uint32_t)o->uid;
+	if (network_scan(n->sk, &n->network, &m->why) == 0 &&
+		network_check(&n->network, &m->why) == 0)
+		macvtaps_make(m, n->sk, &n->network, n->queues, o->vhost);
+	return macvtaps_end(m, NETD_FD_POOL);
+}
 
 static int shut_in(struct netd *n, const struct options *o, struct error *err)
 {
@@ -82,13 +106,15 @@ static int shut_in(struct netd *n, const struct options *o, struct error *err)
 	int next = NETD_FD_POOL, r = 0;
 
 	n->queues = (unsigned)o->queues;
-	n->none = strcmp(o->model, "none") == 0;
+	n->model = model_of(o->model);
 	n->vmmd = NETD_FD_VMMD;
 	n->sk = open_route_socket(NETD_FD_ROUTE, err);
 	if (!n->sk)
 		return -err->code;
-	if (n->none)
+	if (n->model == MODEL_NONE)
 		iso.caps = NULL;
+	else if (n->model == MODEL_MACVTAP)
+		next = make_macvtaps(n, o);
 	else
 		r = tap_pool_open(&n->pool, n->queues, o->vhost, NETD_FD_POOL, &next, err);
 	if (r < 0)
@@ -108,6 +134,7 @@ static int serve(const struct options *o, struct error *err)
 		role_fail(ROLE_NETD, err);
 	r = helper_serve(&h, err);
 	tap_pool_done(&n.pool);
+	macvtaps_done(&n.macvtaps);
 	nl_socket_free(n.sk);
 	return r;
 }
@@ -132,7 +159,7 @@ static int clean(const struct options *o, struct error *err)
 		return -err->code;
 	r = isolate(&iso, err);
 	if (r == 0)
-		r = network_clean(sk, err);
+		r = network_clean(sk, (uint32_t)o->uid, err);
 	nl_socket_free(sk);
 	return r;
 }

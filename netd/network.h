@@ -61,6 +61,7 @@ struct neighbor {
 };
 
 struct network {
+	uint32_t own_group; /* macvtaps of this group are netd's, not the pod's; 0: there are none */
 	size_t n_links; /* how many there are: more than NETWORK_LINKS_MAX, and only the first are here */
 	struct link links[NETWORK_LINKS_MAX];
 	size_t n_routes, n_neighbors;

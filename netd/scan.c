@@ -112,6 +112,9 @@ static int take_link(const struct nlmsghdr *h, void *ctx, struct error *err)
 			nla_len(tb[IFLA_ADDRESS]) == MAC_SIZE;
 	if (link.ethernet)
 		memcpy(link.mac, nla_data(tb[IFLA_ADDRESS]), MAC_SIZE);
+	if (n->own_group && tb[IFLA_GROUP] && u32_of(tb[IFLA_GROUP]) == n->own_group &&
+		network_is_tap(link.name))
+		return 0;
 	if (is_fallback(&link)) {
 		log_debug("%s (%s) is down and not the pod's: left out", link.name, link.kind);
 		return 0;

@@ -285,8 +285,9 @@ int config_resolve(struct config *c, struct error *err)
 {
 	int r;
 
-	if (strcmp(c->network_model, "tcfilter") != 0 && strcmp(c->network_model, "none") != 0)
-		return error_set(err, EINVAL, "network_model=%s: tcfilter or none",
+	if (strcmp(c->network_model, "tcfilter") != 0 && strcmp(c->network_model, "macvtap") != 0 &&
+		strcmp(c->network_model, "none") != 0)
+		return error_set(err, EINVAL, "network_model=%s: tcfilter, macvtap or none",
 			c->network_model);
 	default_virtiofsd(c);
 	r = resolve_accel(c, err);

@@ -12,6 +12,8 @@
 #include "ipc/fds.h"
 #include "tests/lib/void.h"
 
+const char *role_options[2];
+
 void need_root(void)
 {
 	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0)
@@ -28,7 +30,7 @@ struct started role_start(const char *binary, int number_of_void, int number_of_
 	int ctl[2], log[2], channel[2], null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	int nothing = void_start();
 	char uid[32];
-	const char *args[] = { uid, NULL };
+	const char *args[] = { uid, role_options[0], role_options[1], NULL };
 	struct started r;
 
 	snprintf(uid, sizeof(uid), "uid=%u", TEST_UID);

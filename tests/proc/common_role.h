@@ -25,6 +25,9 @@ void need_root(void);
 /* A pidfd of a process that lives in a void (tests/lib/void.h). */
 int void_start(void);
 
+/* What role_start() says besides the uid; NULL: nothing more. */
+extern const char *role_options[2];
+
 /*
  * Starts binary with FD_CTL, the channel at 4 and, where number_of_extra is
  * not -1, fd extra there; the void goes to number_of_void. uid=TEST_UID.

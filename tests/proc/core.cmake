@@ -2,10 +2,12 @@ set(role_test ${CMAKE_SOURCE_DIR}/tests/proc/common_role.c)
 
 set(netd_rig ${CMAKE_SOURCE_DIR}/tests/proc/netd_rig.c)
 
-bulkhead_test(test_netd_attach proc
-	SOURCES ${CMAKE_SOURCE_DIR}/tests/proc/netd_attach.c ${netd_rig} ${role_test}
-	LINK bulkhead_test bulkhead_ipc)
-add_dependencies(test_netd_attach bulkhead-netd)
+foreach(t attach macvtap)
+	bulkhead_test(test_netd_${t} proc
+		SOURCES ${CMAKE_SOURCE_DIR}/tests/proc/netd_${t}.c ${netd_rig} ${role_test}
+		LINK bulkhead_test bulkhead_ipc)
+	add_dependencies(test_netd_${t} bulkhead-netd)
+endforeach()
 
 foreach(helper netd persistd)
 	bulkhead_test(test_${helper} proc

@@ -2,11 +2,8 @@
  * An attach that fails, or ends with netd's death, at each of its system calls:
  * the namespace is as it was, byte for byte, and there is a sentence.
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/if_ether.h>
-#include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <poll.h>
@@ -216,38 +213,8 @@ TEST(netd_is_killed_at_every_call_of_an_attach)
 
 /* ---- what an attach has made ---- */
 
-#define VNET_HDR 10 /* struct virtio_net_hdr, which comes before each frame of a tap */
-#define FRAME	 60
-
-static int packet_socket(const char *link)
-{
-	struct sockaddr_ll to = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL),
-		.sll_ifindex = (int)if_nametoindex(link) };
-	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ALL));
-
-	CHECK(fd >= 0 && bind(fd, (struct sockaddr *)&to, sizeof(to)) == 0);
-	return fd;
-}
-
-/* Whether a frame that ends with this mark arrives within a second, among others. */
-static bool arrives(int fd, unsigned char mark)
-{
-	unsigned char got[2048];
-
-	while (poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1, 1000) == 1) {
-		ssize_t n = read(fd, got, sizeof(got));
-
-		if (n >= FRAME && got[n - 1] == mark)
-			return true;
-	}
-	return false;
-}
-
 TEST(frames_go_both_ways)
 {
-	/* From and to nobody, of a type that is for experiments. */
-	unsigned char frame[VNET_HDR + FRAME] = { [VNET_HDR] = 2, [VNET_HDR + 5] = 1,
-		[VNET_HDR + 6] = 2, [VNET_HDR + 11] = 2, [VNET_HDR + 12] = 0x88, 0xb5 };
 	struct ipc_packet queue = { .fds = FDLIST_INIT };
 	struct error err = ERROR_INIT;
 	struct started r;
@@ -261,12 +228,10 @@ TEST(frames_go_both_ways)
 	CHECK_INT(channel_recv(netd_vmmd, &ipc_netd_vmmd, MSG_DONTWAIT, &queue, &err), 1);
 	own = if_nametoindex("eth0") < if_nametoindex("peer0");
 	peer = packet_socket(own ? "peer0" : "eth0");
-	frame[sizeof(frame) - 1] = 0xa1;
-	CHECK_INT(write(queue.fds.fd[0], frame, sizeof(frame)), sizeof(frame));
-	CHECK(arrives(peer, 0xa1));
-	frame[sizeof(frame) - 1] = 0xa2;
-	CHECK_INT(send(peer, frame + VNET_HDR, FRAME, 0), FRAME);
-	CHECK(arrives(queue.fds.fd[0], 0xa2));
+	frame_to_tap(queue.fds.fd[0], 0xa1);
+	CHECK(frame_arrives(peer, 0xa1));
+	frame_to_link(peer, 0xa2);
+	CHECK(frame_arrives(queue.fds.fd[0], 0xa2));
 	close(peer);
 	ipc_packet_done(&queue);
 	netd_close(&r);

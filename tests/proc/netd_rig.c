@@ -1,8 +1,14 @@
 #include "tests/proc/netd_rig.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -98,4 +104,53 @@ int netd_clean(void)
 	pid = test_spawn("bulkhead-netd", args, fds);
 	close(null);
 	return exit_code(test_wait(pid, 5000));
+}
+
+/* ---- frames ---- */
+
+#define VNET_HDR 10 /* struct virtio_net_hdr, which comes before each frame of a tap */
+#define FRAME	 60
+
+int packet_socket(const char *link)
+{
+	struct sockaddr_ll to = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL),
+		.sll_ifindex = (int)if_nametoindex(link) };
+	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ALL));
+
+	CHECK(fd >= 0 && bind(fd, (struct sockaddr *)&to, sizeof(to)) == 0);
+	return fd;
+}
+
+static const unsigned char frame[VNET_HDR + FRAME] = { [VNET_HDR] = 2, [VNET_HDR + 5] = 1,
+	[VNET_HDR + 6] = 2, [VNET_HDR + 11] = 2, [VNET_HDR + 12] = 0x88, 0xb5 };
+
+void frame_to_tap(int tap, unsigned char mark)
+{
+	unsigned char f[sizeof(frame)];
+
+	memcpy(f, frame, sizeof(f));
+	f[sizeof(f) - 1] = mark;
+	CHECK_INT(write(tap, f, sizeof(f)), sizeof(f));
+}
+
+void frame_to_link(int fd, unsigned char mark)
+{
+	unsigned char f[FRAME];
+
+	memcpy(f, frame + VNET_HDR, sizeof(f));
+	f[sizeof(f) - 1] = mark;
+	CHECK_INT(send(fd, f, sizeof(f), 0), FRAME);
+}
+
+bool frame_arrives(int fd, unsigned char mark)
+{
+	unsigned char got[2048];
+
+	while (poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1, 1000) == 1) {
+		ssize_t n = read(fd, got, sizeof(got));
+
+		if (n >= FRAME && got[n - 1] == mark)
+			return true;
+	}
+	return false;
 }

@@ -27,6 +27,15 @@ void netd_close(struct started *r);
 int netd_scan(struct started *r, struct error *err);
 int netd_attach(struct started *r, uint32_t index, struct error *err);
 
+/*
+ * Frames from and to nobody, of a type that is for experiments, that end with a mark; and
+ * whether one arrives within a second, among others.
+ */
+int packet_socket(const char *link);
+void frame_to_tap(int tap, unsigned char mark);
+void frame_to_link(int packet_socket, unsigned char mark);
+bool frame_arrives(int fd, unsigned char mark);
+
 /* Runs netd as `delete` does. Its exit status. */
 int netd_clean(void);
 
