@@ -36,7 +36,7 @@ struct config {
 	uint64_t vcpus, memory_mib; /* of a sandbox without limits */
 	/* What a VM needs itself, beside its limits. */
 	uint64_t overhead_millicpus, overhead_memory_mib;
-	char network_model[16];		 /* tcfilter or none */
+	char network_model[16];		 /* tcfilter, macvtap or none */
 	uint64_t network_queues;	 /* of each NIC */
 	uint64_t disable_vhost_net;	 /* 1: not used, also where /dev/vhost-net is */
 	uint64_t hello_timeout_ms;
