@@ -175,18 +175,27 @@ static void volume_path(char ret[SHARE_PATH_MAX], unsigned index, unsigned numbe
 	snprintf(ret, SHARE_PATH_MAX, SHARE_VOLUME_FMT, index, number);
 }
 
-/* What a mount is put on: as it is, a directory or a file. */
-static int make_target(struct share *s, const char *path, int mount)
+static int put(struct share *s, const char *path, int mount)
+{
+	return move_mount(mount, "", s->share, path, MOVE_MOUNT_F_EMPTY_PATH) < 0 ? -errno : 0;
+}
+
+/*
+ * On a directory, else on a file: the kernel takes only what is of the mount's kind. The mount
+ * is not asked: its file system may not answer.
+ */
+static int put_on_its_kind(struct share *s, const char *path, int mount)
 {
 	_cleanup_close_ int file = -1;
-	struct stat st;
 
-	if (fd_stat(mount, &st) < 0)
+	if (mkdirat(s->share, path, 0755) < 0)
 		return -errno;
-	if (S_ISDIR(st.st_mode))
-		return mkdirat(s->share, path, 0755) < 0 ? -errno : 0;
+	if (put(s, path, mount) == 0)
+		return 0;
+	if (unlinkat(s->share, path, AT_REMOVEDIR) < 0)
+		return -errno;
 	file = path_create(s->share, path, 0644);
-	return file < 0 ? file : 0;
+	return file < 0 ? file : put(s, path, mount);
 }
 
 int share_attach_volume(struct share *s, unsigned index, unsigned number, int mount,
@@ -196,9 +205,7 @@ int share_attach_volume(struct share *s, unsigned index, unsigned number, int mo
 	int r;
 
 	volume_path(path, index, number);
-	r = make_target(s, path, mount);
-	if (r == 0 && move_mount(mount, "", s->share, path, MOVE_MOUNT_F_EMPTY_PATH) < 0)
-		r = -errno;
+	r = put_on_its_kind(s, path, mount);
 	return r < 0 ? error_errno(err, -r, "mount %s in the share", path) : 0;
 }
 

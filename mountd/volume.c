@@ -18,15 +18,18 @@
 
 #define MOUNTINFO_MAX ((size_t)4 << 20)
 
-/* Not in linux/magic.h. */
+/* Not in linux/magic.h: from the kernel's fs/configfs, fs/fuse, net/sunrpc, ipc, fs/nfsd. */
 #define CONFIGFS_MAGIC 0x62656570
 #define FUSECTL_MAGIC  0x65735543
+#define MQUEUE_MAGIC   0x19800202
+#define NFSD_MAGIC     0x6e667364
 #define RPC_PIPE_MAGIC 0x67596969
 
 static const struct {
 	const char *type;
 	long magic;
 } forbidden[] = {
+	{ "binder", BINDERFS_SUPER_MAGIC },
 	{ "binfmt_misc", BINFMTFS_MAGIC },
 	{ "bpf", BPF_FS_MAGIC },
 	{ "cgroup", CGROUP_SUPER_MAGIC },
@@ -35,14 +38,19 @@ static const struct {
 	{ "debugfs", DEBUGFS_MAGIC },
 	{ "efivarfs", EFIVARFS_MAGIC },
 	{ "fusectl", FUSECTL_MAGIC },
+	{ "mqueue", MQUEUE_MAGIC },
+	{ "nfsd", NFSD_MAGIC },
 	{ "nsfs", NSFS_MAGIC },
 	{ "proc", PROC_SUPER_MAGIC },
 	{ "pstore", PSTOREFS_MAGIC },
+	{ "resctrl", RDTGROUP_SUPER_MAGIC },
 	{ "rpc_pipefs", RPC_PIPE_MAGIC },
 	{ "securityfs", SECURITYFS_MAGIC },
 	{ "selinuxfs", SELINUX_MAGIC },
+	{ "smackfs", SMACK_MAGIC },
 	{ "sysfs", SYSFS_MAGIC },
 	{ "tracefs", TRACEFS_MAGIC },
+	{ "xenfs", XENFS_SUPER_MAGIC },
 };
 
 static int refuse(const char *path, const char *type, struct error *err)

@@ -6,6 +6,7 @@ import socket
 import subprocess
 
 from lib import image, lab
+from lib.fuse import Fuse
 from lib.proc import Sandbox
 from lib.runner import check_contains, check_equal, test
 from test_exec import Sleeping
@@ -94,3 +95,14 @@ def what_a_vm_must_not_have(ctx):
             check_equal(result.code, 1, result)
             check_contains(result.errtext, "mount its file systems: ", "volume /x: ", sentence)
     os.unlink(plain)
+
+
+@test(vm=True)
+def one_that_does_not_answer_is_given_up(ctx):
+    """A file system of the host whose server says nothing: Create says so."""
+    with Fuse(os.path.join(lab.work_dir(), f"fuse-{ctx.new_id()}")) as fuse:
+        fuse.silent = True
+        result = ctx.containerd.run(image.BUSYBOX, ctx.new_id(), "true",
+                                    options=("--rm", "--mount", f"type=bind,src={fuse.path},dst=/silent,options=bind:rw"))
+        check_equal(result.code, 1, result)
+        check_contains(result.errtext, "mount its file systems: ", "a file system it needs does not answer")
