@@ -73,6 +73,9 @@ TEST (a_whole_life) {
 	CHECK_INT(fx.recorded, 7);
 	CHECK_INT(fx_state(&fx, &c, SANDBOX), CONTAINERD__STATUS__STOPPED);
 	CHECK_INT(fx_call(&fx, &c, "Pids", &pids.base, &a), 0);
+	p = containerd__pids_response__unpack(NULL, a.len, a.payload);
+	CHECK_INT(p->n_processes, 1);
+	containerd__pids_response__free_unpacked(p, NULL);
 	/* after the fact */
 	wait = fx_send_wait(&c, SANDBOX, 0);
 	CHECK(fx_answer(&fx, &c, wait, &a, 2000));
