@@ -34,25 +34,41 @@ static int broken(struct error *err, const char *what)
 
 /* ---- several calls in a row, one step ---- */
 
-typedef int (*next_fn)(struct flow *f, struct error *err); /* 1: asked; 0: none is left; -errno */
-
-static void chain(struct flow *f, next_fn next)
+/* The first of them: what the step returns. */
+static enum step_result begin(struct flow *f, int (*next)(struct flow *f, struct error *err))
 {
-	struct error err = ERROR_INIT;
-	int r = next(f, &err);
+	struct network *n = &frontend_of(f)->network;
+	int r;
 
+	n->at = 0;
+	n->next = next;
+	r = next(f, &f->err);
+	if (r < 0)
+		return STEP_FAIL;
+	return r > 0 ? STEP_WAIT : STEP_DONE;
+}
+
+static void go_on(struct flow *f)
+{
+	struct network *n = &frontend_of(f)->network;
+	struct error err = ERROR_INIT;
+	int r;
+
+	n->at++;
+	r = n->next(f, &err);
 	if (r <= 0)
 		flow_resume(f, r < 0 ? &err : NULL);
 }
 
-/* The first of them: what the step returns. */
-static enum step_result begin(struct flow *f, next_fn next)
+static void answered(void *ctx, const ProtobufCMessage *reply, struct fdlist *fds,
+	const struct error *failure)
 {
-	int r = next(f, &f->err);
-
-	if (r < 0)
-		return STEP_FAIL;
-	return r > 0 ? STEP_WAIT : STEP_DONE;
+	(void)reply;
+	(void)fds;
+	if (failure)
+		flow_resume(ctx, failure);
+	else
+		go_on(ctx);
 }
 
 static int ask(struct flow *f, struct peer *peer, uint16_t type, const ProtobufCMessage *request,
@@ -92,8 +108,6 @@ enum step_result network_step_scan(struct flow *f)
 }
 
 /* ---- attach ---- */
-
-static int next_attach(struct flow *f, struct error *err);
 
 static int keep_link(struct network *n, const Ipc__NetworkLink *l, struct error *err)
 {
@@ -142,8 +156,7 @@ static void attach_answered(void *ctx, const ProtobufCMessage *reply, struct fdl
 	if (n->at < n->n_parts &&
 		keep_part(n, n->at, ((const Ipc__NetdPartReply *)reply)->part, &err) < 0)
 		frontend_fatal(frontend_of(f), &err); /* it is not the real netd any more */
-	n->at++;
-	chain(f, next_attach);
+	go_on(f);
 }
 
 /* Every part, then every link, then the end. */
@@ -208,23 +221,6 @@ void network_fill(struct network *n, Ipc__VmmdLaunch *request, Ipc__VmmdLaunch__
 
 /* ---- a VM that runs ---- */
 
-static int next_plug(struct flow *f, struct error *err);
-
-static void plug_answered(void *ctx, const ProtobufCMessage *reply, struct fdlist *fds,
-	const struct error *failure)
-{
-	struct flow *f = ctx;
-
-	(void)reply;
-	(void)fds;
-	if (failure) {
-		flow_resume(f, failure);
-		return;
-	}
-	frontend_of(f)->network.at++;
-	chain(f, next_plug);
-}
-
 static int next_plug(struct flow *f, struct error *err)
 {
 	Ipc__VmmdAddNic request = IPC__VMMD_ADD_NIC__INIT;
@@ -236,33 +232,15 @@ static int next_plug(struct flow *f, struct error *err)
 		return 0;
 	fill_nic(n, n->at, &nic);
 	request.nic = &nic;
-	return ask(f, &fe->vmmd, VMMD_ADD_NIC, &request.base, PLUG_MS, plug_answered, err);
+	return ask(f, &fe->vmmd, VMMD_ADD_NIC, &request.base, PLUG_MS, answered, err);
 }
 
 enum step_result network_step_plug(struct flow *f)
 {
-	frontend_of(f)->network.at = 0;
 	return begin(f, next_plug);
 }
 
 /* ---- the guest ---- */
-
-static int next_guest(struct flow *f, struct error *err);
-
-static void guest_answered(void *ctx, const ProtobufCMessage *reply, struct fdlist *fds,
-	const struct error *failure)
-{
-	struct flow *f = ctx;
-
-	(void)reply;
-	(void)fds;
-	if (failure) {
-		flow_resume(f, failure);
-		return;
-	}
-	frontend_of(f)->network.at++;
-	chain(f, next_guest);
-}
 
 static int next_guest(struct flow *f, struct error *err)
 {
@@ -279,7 +257,7 @@ static int next_guest(struct flow *f, struct error *err)
 	if (!request.part)
 		return error_errno(err, ENOMEM, "part %u of the network", n->at);
 	request.last = n->at + 1 == n->n_parts;
-	r = ask(f, &fe->agentd, AGENTD_NETWORK, &request.base, GUEST_MS, guest_answered, err);
+	r = ask(f, &fe->agentd, AGENTD_NETWORK, &request.base, GUEST_MS, answered, err);
 	ipc__network_part__free_unpacked(request.part, NULL);
 	return r;
 }
@@ -290,6 +268,5 @@ enum step_result network_step_guest(struct flow *f)
 
 	if (n->n_links == 0)
 		return STEP_DONE;
-	n->at = 0;
 	return begin(f, next_guest);
 }

@@ -18,7 +18,9 @@ struct network {
 	bool may_come; /* there was no link at Create: netd waits for Start */
 	struct error failed; /* code set: links that came late could not be given to the VM */
 	uint32_t n_links, n_parts;
-	unsigned at; /* of the calls under way: how many are answered */
+	/* Of the calls of one step: how many are answered; the next: 1: asked, 0: none is left, -errno. */
+	unsigned at;
+	int (*next)(struct flow *f, struct error *err);
 	unsigned seen; /* links that a part has described: a mask */
 	struct {
 		size_t len;
