@@ -7,33 +7,15 @@ import os
 import subprocess
 import sys
 
-from . import image, lab, proc
-from .containerd import Containerd
+from . import containerd, image, lab, proc
 from .runner import Skip, check_equal
 
 PAUSE = "docker.io/library/pause:test"
 SUBNETS = ("10.123.0.0/16", "fd00:123::/64")
 PLUGINS = "/usr/lib/cni"
 
-CONFIG = """\
-version = 2
-root = "{root}"
-state = "{state}"
-oom_score = 0
-disabled_plugins = [
-  "io.containerd.internal.v1.opt",
-  "io.containerd.snapshotter.v1.aufs",
-  "io.containerd.snapshotter.v1.btrfs",
-  "io.containerd.snapshotter.v1.devmapper",
-  "io.containerd.snapshotter.v1.native",
-  "io.containerd.snapshotter.v1.zfs",
-]
-[grpc]
-  address = "{socket}"
-[ttrpc]
-  address = "{socket}.ttrpc"
-[debug]
-  level = "info"
+# What no other test wants, and how it is set up.
+CONFIG = containerd.CONFIG.replace('  "io.containerd.grpc.v1.cri",\n', "") + """\
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{pause}"
   stream_server_address = "127.0.0.1"
@@ -87,7 +69,7 @@ def _messages():
     return importlib.import_module("cri_pb2")
 
 
-class CriContainerd(Containerd):
+class CriContainerd(containerd.Containerd):
     """One with the CRI plugin, a network configuration and a pause image."""
 
     def __init__(self, ctx, bin_dir=None):
@@ -135,13 +117,13 @@ def kubelet(ctx):
 class Kubelet:
     """CRI calls to a containerd."""
 
-    def __init__(self, containerd):
+    def __init__(self, of):
         try:
             import grpc
         except ImportError:
             raise Skip("no grpc for Python (packages python3-grpcio, python3-protobuf)") from None
         self.grpc, self.pb = grpc, _messages()
-        self.channel = grpc.insecure_channel(f"unix:{containerd.socket}")
+        self.channel = grpc.insecure_channel(f"unix:{of.socket}")
 
     def close(self):
         self.channel.close()
