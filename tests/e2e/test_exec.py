@@ -120,7 +120,7 @@ def many_at_once(ctx):
 @test(deadline=3600)
 def short_ones_byte_for_byte(ctx):
     """Output of 0 to 256 KiB is complete when the exit is told."""
-    rnd, count = random.Random(7), 10000 if ctx.long else 40
+    rnd, count = random.Random(7), 10000 if ctx.long else 20
     with Sleeping(ctx) as s:
         made = s.exec("sh", "-c", "head -c 262144 /dev/urandom > /tmp/blob; sha256sum /tmp/blob; cat /tmp/blob")
         blob = made.out[made.out.index(b"\n") + 1:]
