@@ -99,10 +99,15 @@ def what_a_vm_must_not_have(ctx):
 
 @test(vm=True)
 def one_that_does_not_answer_is_given_up(ctx):
-    """A file system of the host whose server says nothing: Create says so."""
+    """A file system of the host whose server says nothing: Create says so.
+
+    The kernel keeps whoever waits for that server, SIGKILL or not, and with it the sandbox's
+    cgroups: what `delete` cannot take away in time the next `start` does.
+    """
     with Fuse(os.path.join(lab.work_dir(), f"fuse-{ctx.new_id()}")) as fuse:
         fuse.silent = True
         result = ctx.containerd.run(image.BUSYBOX, ctx.new_id(), "true",
                                     options=("--rm", "--mount", f"type=bind,src={fuse.path},dst=/silent,options=bind:rw"))
         check_equal(result.code, 1, result)
         check_contains(result.errtext, "mount its file systems: ", "a file system it needs does not answer")
+    check_equal(ctx.containerd.run_rm(image.BUSYBOX, ctx.new_id(), "true").code, 0)
