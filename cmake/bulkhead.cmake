@@ -57,6 +57,8 @@ function(bulkhead_test name tier)
 	add_executable(${name} ${A_SOURCES})
 	target_link_libraries(${name} PRIVATE bulkhead_flags ${A_LINK})
 	add_test(NAME ${tier}/${name} COMMAND ${name})
-	set_tests_properties(${tier}/${name} PROPERTIES TIMEOUT ${A_TIMEOUT} SKIP_RETURN_CODE 77
+	# COST: ctest begins with those that may take long
+	set_tests_properties(${tier}/${name} PROPERTIES TIMEOUT ${A_TIMEOUT} COST ${A_TIMEOUT}
+		SKIP_RETURN_CODE 77
 		LABELS ${tier} ENVIRONMENT "BULKHEAD_BUILD=${CMAKE_BINARY_DIR}")
 endfunction()

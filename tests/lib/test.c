@@ -6,14 +6,19 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static struct test *tests;
 int test_timeout_s = TEST_TIMEOUT_S;
+int test_together = 1;
+
+#define TOGETHER_MAX 16
 
 void test_register(struct test *t)
 {
@@ -84,58 +89,126 @@ static void run_checked(const struct test *t)
 		test_fail(t->name, 0, "memory has leaked");
 }
 
-static const char *run_forked(const struct test *t)
-{
-	int status;
-	pid_t pid = fork();
+struct running {
+	const struct test *test; /* NULL: this place is free */
+	pid_t pid;
+	int pidfd;
+	int64_t until; /* CLOCK_MONOTONIC, ms */
+};
 
-	if (pid == 0) {
+static struct {
+	int passed, failed, skipped;
+} sum;
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
+}
+
+static void start(struct running *r, const struct test *t)
+{
+	fflush(NULL);
+	r->pid = fork();
+	if (r->pid == 0) {
 		setpgid(0, 0);
 		run_checked(t);
 		fflush(NULL);
 		_exit(0);
 	}
-	status = test_wait(pid, test_timeout_s * 1000);
-	kill(-pid, SIGKILL); /* what the test itself has left */
-	if (status < 0)
-		return "TIMEOUT";
-	if (WIFEXITED(status) && WEXITSTATUS(status) == TEST_SKIPPED)
-		return "SKIP";
-	if (WIFSIGNALED(status))
-		fprintf(stderr, "%s: signal %d\n", t->name, WTERMSIG(status));
-	return status == 0 ? "ok" : "FAIL";
+	if (r->pid < 0)
+		test_fail(t->name, 0, "fork: %s", strerror(errno));
+	setpgid(r->pid, r->pid);
+	r->pidfd = (int)syscall(SYS_pidfd_open, r->pid, 0);
+	r->test = t;
+	r->until = now_ms() + test_timeout_s * 1000LL;
+}
+
+static void end(struct running *r, bool in_time)
+{
+	const char *name = r->test->name, *result = "FAIL";
+	int *count = &sum.failed;
+	int status;
+
+	kill(-r->pid, SIGKILL); /* it, and what it has left */
+	waitpid(r->pid, &status, 0);
+	close(r->pidfd);
+	r->test = NULL;
+	if (!in_time) {
+		result = "TIMEOUT";
+	} else if (status == 0) {
+		result = "ok";
+		count = &sum.passed;
+	} else if (WIFEXITED(status) && WEXITSTATUS(status) == TEST_SKIPPED) {
+		result = "SKIP";
+		count = &sum.skipped;
+	} else if (WIFSIGNALED(status)) {
+		fprintf(stderr, "%s: signal %d\n", name, WTERMSIG(status));
+	}
+	++*count;
+	printf("%-8s %s\n", result, name);
+	fflush(stdout);
+}
+
+/* Until one of them has ended, at the latest when its time is up. */
+static void wait_for_one(struct running *running, size_t n)
+{
+	struct pollfd pfds[TOGETHER_MAX];
+	int64_t until = INT64_MAX, ms;
+
+	for (size_t i = 0; i < n; i++) {
+		pfds[i] = (struct pollfd){ .fd = -1, .events = POLLIN };
+		if (!running[i].test)
+			continue;
+		pfds[i].fd = running[i].pidfd;
+		if (running[i].until < until)
+			until = running[i].until;
+	}
+	ms = until - now_ms();
+	if (poll(pfds, n, ms < 0 ? 0 : (int)ms) < 0 && errno == EINTR)
+		return;
+	for (size_t i = 0; i < n; i++)
+		if (running[i].test && (pfds[i].revents || now_ms() >= running[i].until))
+			end(&running[i], pfds[i].revents != 0);
+}
+
+static void run_all(void)
+{
+	size_t places = (size_t)test_together, busy = 0;
+	struct running running[TOGETHER_MAX] = { 0 };
+	const struct test *next = tests;
+
+	while (next || busy) {
+		busy = 0;
+		for (size_t i = 0; i < places; i++) {
+			if (!running[i].test && next) {
+				start(&running[i], next);
+				next = next->next;
+			}
+			busy += running[i].test != NULL;
+		}
+		if (busy)
+			wait_for_one(running, places);
+	}
 }
 
 int main(int argc, char **argv)
 {
-	int passed = 0, failed = 0, skipped = 0;
-
-	for (const struct test *t = tests; t; t = t->next) {
-		const char *result;
-
-		if (argc > 1) {
+	if (argc > 1) {
+		for (const struct test *t = tests; t; t = t->next)
 			if (strcmp(argv[1], t->name) == 0) {
 				run_checked(t);
 				return 0;
 			}
-			continue;
-		}
-		result = run_forked(t);
-		printf("%-8s %s\n", result, t->name);
-		fflush(stdout);
-		if (strcmp(result, "ok") == 0)
-			passed++;
-		else if (strcmp(result, "SKIP") == 0)
-			skipped++;
-		else
-			failed++;
-	}
-	if (argc > 1)
 		return 2;
-	printf("%d passed, %d failed, %d skipped\n", passed, failed, skipped);
-	if (failed)
+	}
+	run_all();
+	printf("%d passed, %d failed, %d skipped\n", sum.passed, sum.failed, sum.skipped);
+	if (sum.failed)
 		return 1;
-	return passed == 0 ? TEST_SKIPPED : 0;
+	return sum.passed == 0 ? TEST_SKIPPED : 0;
 }
 
 static _Noreturn void exec_child(const char *path, char *const *argv, const struct test_fd *fds)

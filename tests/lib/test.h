@@ -42,6 +42,14 @@ extern int test_timeout_s;
 		test_timeout_s = (s);                                                              \
 	}
 
+/* So many tests of this program run at once: they share nothing, and wait more than they work. */
+extern int test_together;
+#define TEST_TOGETHER(n)                                                                           \
+	__attribute__((constructor)) static void be_together(void)                                 \
+	{                                                                                          \
+		test_together = (n);                                                               \
+	}
+
 _Noreturn void test_fail(const char *file, int line, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 

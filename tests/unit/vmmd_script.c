@@ -10,6 +10,7 @@
 #include "tests/unit/vmmd_scripted.h"
 
 TEST_PATIENCE(120)
+TEST_TOGETHER(8)
 
 TEST (queues_are_named_and_joined) {
 	struct error err = ERROR_INIT;
