@@ -26,9 +26,10 @@
  * modcaps=-mknod	device nodes are never made on the host. (In its user namespace the
  *			kernel refuses them too.) SETFCAP stays: package managers in the
  *			guest set file capabilities, and set-id bits they may set anyway.
- * thread-pool-size=0	(the C one's default) requests are handled where they arrive:
- *			faster than a pool for all but many parallel large reads. The Rust
- *			one has the same default.
+ * thread-pool-size=64	requests are handled beside each other. With 0, the C one's default,
+ *			one that touches a volume whose server does not answer (FUSE, NFS)
+ *			stops every container of the sandbox. Threads are made when they
+ *			are needed.
  * readdirplus		stays on, its default: a stat for each entry of a listing is what
  *			most listings are for.
  * no_posix_lock, no_flock, no_writeback (defaults): only this guest uses the files, its
@@ -57,6 +58,7 @@ static const char *const args_c[] = {
 	"modcaps=-mknod",
 	"-o",
 	"log_level=warn",
+	"--thread-pool-size=64",
 	"--rlimit-nofile=0",
 	NULL,
 };
@@ -73,6 +75,7 @@ static const char *const args_rust[] = {
 	"--modcaps=-mknod",
 	"--inode-file-handles=never",
 	"--log-level=warn",
+	"--thread-pool-size=64",
 	"--rlimit-nofile=0",
 	NULL,
 };

@@ -63,12 +63,19 @@ static const char *policy_of(const struct slot_options *o)
 	return slot_has_kvm(o) ? "qemu_kvm" : "qemu_tcg";
 }
 
+/*
+ * Threads of virtiofsd's pool share two of malloc's arenas. With a limit of its own glibc counts the
+ * CPUs at the ninth (sched_getaffinity), and virtiofsd's filter kills who does.
+ */
+static char *const environment_of_virtiofsd[] = { "MALLOC_ARENA_MAX=2", NULL };
+static char *const no_environment[] = { NULL };
+
 /* Becomes the program. Returns only on failure. */
 static int run(const struct slot_options *options, struct job *job, int *ret_channel,
 	struct error *err)
 {
 	char *argv[SLOT_ARGS_MAX + 2] = { (char *)options->binary };
-	char *envp[] = { NULL };
+	char *const *envp = options->kind == SLOT_VIRTIOFSD ? environment_of_virtiofsd : no_environment;
 	const char *arg = job->args;
 	int r;
 

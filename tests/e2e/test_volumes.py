@@ -5,7 +5,7 @@ import shutil
 import socket
 import subprocess
 
-from lib import image, lab
+from lib import image, lab, proc
 from lib.fuse import Fuse
 from lib.proc import Sandbox
 from lib.runner import check_contains, check_equal, test
@@ -98,16 +98,35 @@ def what_a_vm_must_not_have(ctx):
 
 
 @test(vm=True)
-def one_that_does_not_answer_is_given_up(ctx):
-    """A file system of the host whose server says nothing: Create says so.
+def one_that_stops_to_answer_harms_nobody_else(ctx):
+    """A file system of the host whose server says nothing any more.
 
     The kernel keeps whoever waits for that server, SIGKILL or not, and with it the sandbox's
     cgroups: what `delete` cannot take away in time the next `start` does.
     """
     with Fuse(os.path.join(lab.work_dir(), f"fuse-{ctx.new_id()}")) as fuse:
-        fuse.silent = True
-        result = ctx.containerd.run(image.BUSYBOX, ctx.new_id(), "true",
-                                    options=("--rm", "--mount", f"type=bind,src={fuse.path},dst=/silent,options=bind:rw"))
-        check_equal(result.code, 1, result)
-        check_contains(result.errtext, "mount its file systems: ", "a file system it needs does not answer")
+        mount = ("--mount", f"type=bind,src={fuse.path},dst=/silent,options=bind:rw")
+        with Sleeping(ctx, *mount) as s:
+            try:
+                check_equal(s.exec("ls", "/silent").code, 0, "as long as it answers")
+                fuse.silent = True
+                the_container_goes_on(s, fuse)
+                another_is_refused(ctx, mount)
+            finally:
+                fuse.abort()
     check_equal(ctx.containerd.run_rm(image.BUSYBOX, ctx.new_id(), "true").code, 0)
+
+
+def the_container_goes_on(s, fuse):
+    """Beside more who wait than malloc has arenas before it counts CPUs."""
+    many = "for i in $(seq 20); do ls /silent & done; wait"
+    check_equal(s.c.exec(s.id, "hangs", "sh", "-c", many, options=("-d",)).code, 0)
+    proc.wait_until(lambda: fuse.unanswered >= 12, 20, "they wait for it")
+    result = s.exec("sh", "-c", "head -c 4 /etc/passwd; echo new > /tmp/new; cat /tmp/new")
+    check_equal((result.code, result.text), (0, "rootnew\n"), f"an exec beside them: {result}")
+
+
+def another_is_refused(ctx, mount):
+    result = ctx.containerd.run(image.BUSYBOX, ctx.new_id(), "true", options=("--rm", *mount))
+    check_equal(result.code, 1, result)
+    check_contains(result.errtext, "mount its file systems: ", "a file system it needs does not answer")
