@@ -233,8 +233,8 @@ def bind(root, path):
 
 def debian13(options, tally, paths, goldens):
     """Every line by the QEMU of a Debian 13 root too, which is made where there is none."""
-    root = str(pathlib.Path(options.root13).resolve())
-    made = subprocess.run([HERE / "root13", root], check=False)
+    root = str(pathlib.Path(options.debian13).resolve())
+    made = subprocess.run([HERE.parent / "debian13/root", root], check=False)
     if made.returncode == 77:
         raise Missing("debootstrap, for a Debian 13 root")
     made.check_returncode()

@@ -8,16 +8,16 @@ from . import look, proc
 
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../seccomp-profiles/README.md")
 SETS = ("CapInh", "CapBnd", "CapAmb")
+KINDS = {"vhost-net": "/dev/vhost-net", "rust": "/usr/libexec/virtiofsd"}
 QEMU_ROOT = ["/usr", "/etc/ld.so.cache", "/kernel", "/initrd"]
 
 
 def tables(accel="tcg", path=PAGE):
     """{process: {column: text}} of all tables whose first column is `process`.
 
-    A row `NAME (KIND)` replaces that of NAME where the guest's CPUs are of that kind, or this
-    machine has that device.
+    The cells of a row `NAME (KIND)` take the place of NAME's where KIND is true of this machine.
     """
-    kinds = [accel] + [name for name in ("vhost-net",) if os.path.exists(f"/dev/{name}")]
+    kinds = [accel] + [kind for kind, path in KINDS.items() if os.path.exists(path)]
     rows, header = {}, None
     for line in open(path):
         cells = [c.strip() for c in line.strip().strip("|").split("|")] if line.startswith("|") else None
