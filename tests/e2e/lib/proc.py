@@ -143,6 +143,24 @@ def private_kib(pid):
     return None
 
 
+def threads(pid):
+    """Numbers that the functions here take like a process's: what they tell is the thread's."""
+    try:
+        return [f"{pid}/task/{thread}" for thread in os.listdir(f"/proc/{pid}/task")]
+    except OSError:
+        return []
+
+
+def cpu_ns(pid):
+    """CPU time of all its threads that live."""
+    return sum(int((_read(t, "schedstat") or "0").split()[0]) for t in threads(pid))
+
+
+def wake_ups(pid):
+    """How often its threads have gone to sleep, which is how often they were woken."""
+    return sum(int(status_field(t, "voluntary_ctxt_switches") or 0) for t in threads(pid))
+
+
 def fds(pid):
     try:
         return len(os.listdir(f"/proc/{pid}/fd"))
