@@ -2,9 +2,11 @@
 #include <string.h>
 
 #include "agent.pb-c.h"
+#include "agentd/ephemeral.h"
 #include "agentd/verbs.h"
 #include "common/id.h"
 #include "common/log.h"
+#include "ipc/mountd.pb-c.h"
 #include "ipc/agentd.pb-c.h"
 #include "ipc/common.pb-c.h"
 #include "ipc/fds.h"
@@ -300,17 +302,28 @@ static void on_sandbox_created(void *ctx, ProtobufCMessage *reply, const struct 
 static int take_spec(struct agentd *a, uint32_t index, struct oci_spec *ret, struct error *err)
 {
 	CLEANUP(fdlist_done) struct fdlist fds = FDLIST_INIT;
+	CLEANUP(oci_spec_done) struct oci_spec spec = OCI_SPEC_INIT;
+	ProtobufCMessage *config = NULL;
+	int r;
 
 	if (index == a->first_index && a->first.spec) {
 		*ret = a->first;
 		a->first = (struct oci_spec)OCI_SPEC_INIT;
 		return 0;
 	}
-	if (!inbox_take(&a->inbox, MOUNTD_AGENTD_CONFIG, index, &fds)) {
+	if (!inbox_take(&a->inbox, MOUNTD_AGENTD_CONFIG, index, &fds, &config)) {
 		error_set(err, EPROTO, "before config.json of container %u has come", index);
 		return BROKEN;
 	}
-	return oci_read(fds.fd[0], index, ret, err);
+	r = oci_read(fds.fd[0], index, &spec, err);
+	if (r == 0)
+		r = ephemeral_amend(&spec, (const Ipc__Config *)config, err);
+	ipc_free(config);
+	if (r < 0)
+		return r;
+	*ret = spec;
+	spec = (struct oci_spec)OCI_SPEC_INIT;
+	return 0;
 }
 
 static int send_create_sandbox(struct agentd *a, struct request *req,
@@ -403,7 +416,7 @@ static bool take_stdio(struct agentd *a, uint16_t type, uint32_t process, int *r
 {
 	CLEANUP(fdlist_done) struct fdlist fds = FDLIST_INIT;
 
-	if (!inbox_take(&a->inbox, type, process, &fds))
+	if (!inbox_take(&a->inbox, type, process, &fds, NULL))
 		return false;
 	*ret = fdlist_steal(&fds, 0);
 	if (ret_second)
@@ -456,6 +469,8 @@ static int send_create_container(struct agentd *a, struct request *req,
 	request.container_id = m->id;
 	request.oci = spec->spec;
 	request.sandbox_pidns = spec->joins_pidns;
+	request.storages = spec->storages;
+	request.n_storages = spec->n_storages;
 	/* One truth about the terminal: the one the streams are relayed by. */
 	spec->spec->process->terminal = m->terminal;
 	return agent_call(a->agent, &agent_create_container, &request.base, on_container_created,

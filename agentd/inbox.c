@@ -11,6 +11,7 @@ struct parcel {
 	struct parcel *next;
 	uint16_t type;
 	uint32_t number;
+	ProtobufCMessage *msg;
 	struct fdlist fds;
 };
 
@@ -30,8 +31,10 @@ static uint32_t number_of(const struct ipc_packet *p, const ProtobufCMessage *ms
 	return ((const Ipc__Stdio *)msg)->process;
 }
 
-static int keep(struct inbox *box, struct ipc_packet *p, uint32_t number, struct error *err)
+/* p's fds and, when it succeeds, msg are the box's from here on. */
+static int keep(struct inbox *box, struct ipc_packet *p, ProtobufCMessage *msg, struct error *err)
 {
+	uint32_t number = number_of(p, msg);
 	struct parcel *parcel;
 
 	if (*find(box, p->hdr.type, number))
@@ -43,6 +46,7 @@ static int keep(struct inbox *box, struct ipc_packet *p, uint32_t number, struct
 		return error_errno(err, ENOMEM, "%s %u", p->row->name, number);
 	parcel->type = p->hdr.type;
 	parcel->number = number;
+	parcel->msg = msg;
 	parcel->fds = p->fds;
 	p->fds = (struct fdlist)FDLIST_INIT;
 	parcel->next = box->first;
@@ -62,8 +66,9 @@ int inbox_recv(struct inbox *box, int fd, struct error *err)
 	msg = ipc_decode(&p, err);
 	if (!msg)
 		return -EPROTO;
-	r = keep(box, &p, number_of(&p, msg), err);
-	ipc_free(msg);
+	r = keep(box, &p, msg, err);
+	if (r < 0)
+		ipc_free(msg);
 	return r;
 }
 
@@ -74,10 +79,13 @@ static void unlink_parcel(struct inbox *box, struct parcel **at)
 	*at = parcel->next;
 	box->n--;
 	fdlist_done(&parcel->fds);
+	if (parcel->msg)
+		ipc_free(parcel->msg);
 	free(parcel);
 }
 
-bool inbox_take(struct inbox *box, uint16_t type, uint32_t number, struct fdlist *ret)
+bool inbox_take(struct inbox *box, uint16_t type, uint32_t number, struct fdlist *ret,
+	ProtobufCMessage **ret_msg)
 {
 	struct parcel **at = find(box, type, number);
 
@@ -85,6 +93,10 @@ bool inbox_take(struct inbox *box, uint16_t type, uint32_t number, struct fdlist
 		return false;
 	*ret = (*at)->fds;
 	(*at)->fds = (struct fdlist)FDLIST_INIT;
+	if (ret_msg) {
+		*ret_msg = (*at)->msg;
+		(*at)->msg = NULL;
+	}
 	unlink_parcel(box, at);
 	return true;
 }

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -30,8 +31,12 @@ void inbox_done(struct inbox *box);
  */
 int inbox_recv(struct inbox *box, int fd, struct error *err);
 
-/* Moves the fds of (type, number) to *ret, which is the caller's. false: not there. */
-bool inbox_take(struct inbox *box, uint16_t type, uint32_t number, struct fdlist *ret);
+/*
+ * Moves the fds of (type, number) to *ret, which is the caller's, as is the message if it is
+ * wanted (ret_msg): ipc_free(). false: not there.
+ */
+bool inbox_take(struct inbox *box, uint16_t type, uint32_t number, struct fdlist *ret,
+	ProtobufCMessage **ret_msg);
 
 /* Closes them, if they are there. */
 void inbox_drop(struct inbox *box, uint16_t type, uint32_t number);

@@ -878,5 +878,8 @@ void oci_spec_done(struct oci_spec *s)
 {
 	if (s->spec)
 		grpc__spec__free_unpacked(s->spec, NULL);
-	s->spec = NULL;
+	for (size_t i = 0; i < s->n_storages; i++)
+		grpc__storage__free_unpacked(s->storages[i], NULL);
+	free(s->storages);
+	*s = (struct oci_spec)OCI_SPEC_INIT;
 }

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "agent.pb-c.h"
 #include "common/error.h"
 #include "oci.pb-c.h"
 
@@ -22,6 +23,8 @@
 struct oci_spec {
 	Grpc__Spec *spec;
 	bool joins_pidns; /* it named a pid namespace to join: the pod's */
+	Grpc__Storage **storages; /* what the guest mounts before: ephemeral.h */
+	size_t n_storages;
 };
 
 #define OCI_SPEC_INIT { .spec = NULL }

@@ -4,8 +4,10 @@
 #include <string.h>
 #include <unistd.h>
 #include <sys/socket.h>
+#include <sys/statfs.h>
 #include <sys/un.h>
 
+#include "common/fdio.h"
 #include "ipc/fds.h"
 #include "ipc/mountd.pb-c.h"
 #include "ipc/tables.h"
@@ -14,6 +16,7 @@
 #include "mountd/rootfs.h"
 #include "mountd/spec.h"
 #include "mountd/stdio.h"
+#include "mountd/tree.h"
 #include "mountd/volume.h"
 
 /* A peer that broke the rules: it gets its answer, then mountd and with it the sandbox ends. */
@@ -159,26 +162,71 @@ struct volume_job {
 	unsigned number;
 };
 
-/* Returns the mount; nothing when there is no volume of this number. */
+/*
+ * Returns the mount, and for an emptyDir in memory a copy of it too: that is a tmpfs, which
+ * answers whoever asks it. Nothing when there is no volume of this number.
+ */
 static int volume_work(void *ctx, struct fdlist *ret_fds, struct error *err)
 {
 	const struct volume_job *job = ctx;
 	CLEANUP(spec_done) struct spec spec = SPEC_INIT;
 	struct spec_mount volume;
-	int r = spec_read(job->config, &spec, err);
+	int is_memory, r = spec_read(job->config, &spec, err);
 
 	if (r < 0 || !spec_volume(&spec, job->number, &volume))
 		return r;
 	if (job->number == SHARE_VOLUMES_MAX)
 		return error_set(err, E2BIG, "more than %d volumes", SHARE_VOLUMES_MAX);
-	r = volume_make(job->m->proc, &volume, err);
+	is_memory = volume_is_memory(&volume, err);
+	r = is_memory < 0 ? is_memory : volume_make(job->m->proc, &volume, err);
 	if (r < 0)
 		return r == -EPROTO ? -EIO : r;
-	return fdlist_add_consume(ret_fds, r);
+	r = fdlist_add_consume(ret_fds, r);
+	if (r < 0 || !is_memory)
+		return r;
+	r = tree_clone(ret_fds->fd[0], false);
+	return r < 0 ? error_errno(err, errno, "bind") : fdlist_add_consume(ret_fds, r);
+}
+
+struct memories {
+	Ipc__Config__Memory item[SHARE_VOLUMES_MAX], *at[SHARE_VOLUMES_MAX];
+	size_t n;
+};
+
+/* The guest's tmpfs will be what the host's is. */
+static int describe_memory(int mount, unsigned number, struct memories *to, struct error *err)
+{
+	Ipc__Config__Memory *m = &to->item[to->n];
+	struct statfs fs;
+	struct stat st;
+
+	if (fstatfs(mount, &fs) < 0 || fd_stat(mount, &st) < 0)
+		return error_errno(err, errno, "look at volume %u", number);
+	ipc__config__memory__init(m);
+	m->volume = number;
+	m->id = st.st_dev;
+	m->size = (uint64_t)fs.f_blocks * (uint64_t)fs.f_bsize;
+	m->mode = st.st_mode & 07777;
+	m->uid = st.st_uid;
+	m->gid = st.st_gid;
+	to->at[to->n++] = m;
+	return 0;
+}
+
+static int place_volume(struct mountd *m, unsigned index, unsigned number, const struct fdlist *fds,
+	struct memories *memories, struct error *err)
+{
+	int r;
+
+	if (fds->n == 1)
+		return share_attach_volume(&m->share, index, number, fds->fd[0], err);
+	r = describe_memory(fds->fd[0], number, memories, err);
+	return r < 0 ? r : share_leave_volume(&m->share, index, number, err);
 }
 
 /* One worker for each: whichever hangs, it is one, and its name is in the sentence. */
-static int add_volumes(struct mountd *m, unsigned index, int config, struct error *err)
+static int add_volumes(struct mountd *m, unsigned index, int config, struct memories *memories,
+	struct error *err)
 {
 	struct volume_job job = { .m = m, .config = config };
 
@@ -191,21 +239,22 @@ static int add_volumes(struct mountd *m, unsigned index, int config, struct erro
 		r = worker_run(&m->workers, what, volume_work, &job, &fds, err);
 		if (r < 0 || fds.n == 0)
 			return r;
-		r = share_attach_volume(&m->share, index, job.number, fds.fd[0], err);
+		r = place_volume(m, index, job.number, &fds, memories, err);
 		if (r < 0)
 			return r;
 	}
 }
 
 /* The rootfs in the share, then the volumes beside it: all of them or nothing. */
-static int attach(struct mountd *m, unsigned index, const struct fdlist *fds, struct error *err)
+static int attach(struct mountd *m, unsigned index, const struct fdlist *fds,
+	struct memories *memories, struct error *err)
 {
 	struct error ignored = ERROR_INIT;
 	int r = share_attach(&m->share, index, fds->fd[1], err);
 
 	if (r < 0)
 		return r;
-	r = add_volumes(m, index, fds->fd[0], err);
+	r = add_volumes(m, index, fds->fd[0], memories, err);
 	if (r < 0 && share_unmount(&m->share, index, &ignored) == 0)
 		share_remove(&m->share, index, &ignored);
 	return r;
@@ -232,6 +281,7 @@ static int add_container(struct helper *h, const Ipc__MountdAddContainer *req, s
 	struct mountd *m = h->ctx;
 	CLEANUP(rootfs_plan_done) struct rootfs_plan plan = ROOTFS_PLAN_INIT;
 	CLEANUP(fdlist_done) struct fdlist fds = FDLIST_INIT;
+	struct memories memories = { .n = 0 };
 	Ipc__Config msg = IPC__CONFIG__INIT;
 	int r = read_plan(req, &plan, err);
 
@@ -241,10 +291,12 @@ static int add_container(struct helper *h, const Ipc__MountdAddContainer *req, s
 		return r;
 	if (fds.n != 2)
 		return error_set(err, EIO, "the worker returned %zu fds", fds.n);
-	r = attach(m, req->index, &fds, err);
+	r = attach(m, req->index, &fds, &memories, err);
 	if (r < 0)
 		return r;
 	msg.index = req->index;
+	msg.memory = memories.at;
+	msg.n_memory = memories.n;
 	return push(h, MOUNTD_FD_AGENTD, &ipc_mountd_agentd, MOUNTD_AGENTD_CONFIG, &msg.base,
 		&fds.fd[0], 1, err);
 }

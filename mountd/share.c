@@ -209,6 +209,16 @@ int share_attach_volume(struct share *s, unsigned index, unsigned number, int mo
 	return r < 0 ? error_errno(err, -r, "mount %s in the share", path) : 0;
 }
 
+int share_leave_volume(struct share *s, unsigned index, unsigned number, struct error *err)
+{
+	char path[SHARE_PATH_MAX];
+
+	volume_path(path, index, number);
+	return mkdirat(s->share, path, 0755) < 0 ?
+		error_errno(err, errno, "make %s in the share", path) :
+		0;
+}
+
 /* What is or was mounted in c<index>: the rootfs, then the volumes, up to the first that is not there. */
 static int for_each_mount(struct share *s, unsigned index, int (*act)(int dir, const char *name))
 {

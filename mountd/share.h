@@ -52,6 +52,9 @@ int share_attach(struct share *s, unsigned index, int mount, struct error *err);
 int share_attach_volume(struct share *s, unsigned index, unsigned number, int mount,
 	struct error *err);
 
+/* In its place an empty directory: the volume of this number is the guest's own. */
+int share_leave_volume(struct share *s, unsigned index, unsigned number, struct error *err);
+
 /*
  * Unmounts all of c<index>. May block on the file systems mounted there: for a
  * worker. Nothing there: 0.

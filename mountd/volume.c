@@ -236,3 +236,40 @@ int volume_make(int proc, const struct spec_mount *m, struct error *err)
 
 	return r < 0 ? error_wrap(err, "volume %.80s", m->destination) : r;
 }
+
+/* Of the path that the kubelet gives every emptyDir: up to the volume's name. 0: it is another. */
+static size_t empty_dirs(const char *source)
+{
+	static const char dir[] = "/kubernetes.io~empty-dir";
+	const char *name = source ? strrchr(source, '/') : NULL;
+	size_t len = name ? (size_t)(name - source) : 0;
+
+	if (len <= strlen(dir) || len >= PATH_MAX || !name[1] ||
+		strncmp(name - strlen(dir), dir, strlen(dir)) != 0)
+		return 0;
+	return len;
+}
+
+/* Where /var/lib/kubelet itself is a tmpfs, every emptyDir lies in one: only a mounted one is meant. */
+int volume_is_memory(const struct spec_mount *m, struct error *err)
+{
+	char parent[PATH_MAX];
+	_cleanup_close_ int own = -1, above = -1;
+	size_t len = empty_dirs(m->source);
+	struct stat own_st, above_st;
+	struct statfs fs;
+
+	if (len == 0)
+		return 0;
+	memcpy(parent, m->source, len);
+	parent[len] = '\0';
+	own = path_open(AT_FDCWD, m->source, O_PATH, RESOLVE_NO_MAGICLINKS);
+	above = path_open(AT_FDCWD, parent, O_PATH, RESOLVE_NO_MAGICLINKS);
+	if (own < 0 || above < 0)
+		return error_errno(err, own < 0 ? -own : -above,
+			"volume %.80s: its source " PATH_FMT, m->destination, m->source);
+	if (fstatfs(own, &fs) < 0 || fd_stat(own, &own_st) < 0 || fd_stat(above, &above_st) < 0)
+		return error_errno(err, errno, "volume %.80s: look at " PATH_FMT, m->destination,
+			m->source);
+	return fs.f_type == TMPFS_MAGIC && own_st.st_dev != above_st.st_dev;
+}

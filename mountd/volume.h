@@ -14,3 +14,10 @@
  * mount alone with "ro", all of them with "rro".
  */
 int volume_make(int proc, const struct spec_mount *m, struct error *err);
+
+/*
+ * An emptyDir whose medium is memory: a tmpfs that the kubelet has mounted on the
+ * volume's directory. The guest has one of its own instead, which costs the pod's
+ * memory and not the host's. 1 or 0, or -errno with err.
+ */
+int volume_is_memory(const struct spec_mount *m, struct error *err);

@@ -49,8 +49,8 @@ class Volumes:
             return f.read()
 
     def tmpfs(self, name, size):
-        """An emptyDir with medium Memory."""
-        path = self.directory(name)
+        """An emptyDir with medium Memory, where the kubelet has them."""
+        path = self.directory(f"kubernetes.io~empty-dir/{name}")
         proc.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=1777", "tmpfs", path], check=True)
         self.mounted.append(path)
         return path
@@ -75,12 +75,14 @@ def of_every_kind(ctx):
     with kubelet(ctx) as k, Volumes(ctx.new_id()) as v, Pod(k, ctx.new_id()) as pod:
         v.publish("config", key="old\n", other="same\n")
         v.directory("empty")
-        v.tmpfs("memory", "8m")
+        memory = v.tmpfs("memory", "8m")
+        os.chown(memory, 0, 4000)
+        os.chmod(memory, 0o2777)
         v.directory("host/sub/path")
         v.write("host/sub/path/file", "of a subPath\n")
         os.mkfifo(v.path("host/fifo"))
         mounts = [v.mount("/config", "config", readonly=True), v.mount("/empty", "empty"),
-                  v.mount("/memory", "memory"), v.mount("/sub", "host/sub/path"),
+                  v.mount("/memory", "kubernetes.io~empty-dir/memory"), v.mount("/sub", "host/sub/path"),
                   v.mount("/sub-file", "host/sub/path/file", readonly=True), v.mount("/host", "host", readonly=True),
                   v.mount("/both-ways", "empty", propagation="BIDIRECTIONAL")]
         a, b = (pod.start(name, "sleep", "1000", mounts=mounts) for name in "ab")
@@ -101,6 +103,13 @@ def of_every_kind(ctx):
         # Full is full, for the container alone.
         r = a.exec("dd", "if=/dev/zero", "of=/memory/large", "bs=1M", "count=20")
         check_contains(r.stderr.decode(), "No space left on device")
+        # Nor is it the host's: the guest has a tmpfs of its own, which is as the kubelet has made the other.
+        check_equal(os.listdir(memory), [])
+        check_equal(a.sh("awk '$2 == \"/memory\" {print $3}' /proc/mounts; stat -c '%a %u %g' /memory").split(),
+                    ["tmpfs", "2777", "0", "4000"])
+        check_contains(a.sh("df -k /memory"), " 8192 ")
+        c = pod.start("c", "cat", "/memory/f", mounts=mounts)
+        check_equal((c.wait(), c.log()), (0, "shared\n"))
 
         v.publish("config", key="new\n", other="same\n")
         swapped = time.monotonic()

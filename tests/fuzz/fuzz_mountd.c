@@ -121,6 +121,15 @@ int share_attach_volume(struct share *s, unsigned index, unsigned number, int mo
 	return 0;
 }
 
+int share_leave_volume(struct share *s, unsigned index, unsigned number, struct error *err)
+{
+	(void)s;
+	(void)index;
+	(void)number;
+	(void)err;
+	return 0;
+}
+
 int share_unmount(struct share *s, unsigned index, struct error *err)
 {
 	(void)s;

@@ -199,18 +199,24 @@ void rig_sandbox(struct rig *r)
 	guest_take_oom(r->agent);
 }
 
+static void send_to_agentd(struct rig *r, uint16_t type, const ProtobufCMessage *msg, const int *fds,
+	size_t n)
+{
+	struct error err;
+
+	if (channel_send(r->mountd, &ipc_mountd_agentd, IPC_EVENT, type, 0, msg, fds, n, DEADLINE_MS,
+		    &err) < 0)
+		test_fail(__FILE__, __LINE__, "%s", err.msg);
+}
+
 void rig_send_fds(struct rig *r, uint16_t type, uint32_t number, const int *fds, size_t n)
 {
 	Ipc__Config config = IPC__CONFIG__INIT;
 	Ipc__Stdio stdio = IPC__STDIO__INIT;
-	struct error err;
 
 	config.index = number;
 	stdio.process = number;
-	if (channel_send(r->mountd, &ipc_mountd_agentd, IPC_EVENT, type, 0,
-		    type == MOUNTD_AGENTD_CONFIG ? &config.base : &stdio.base, fds, n, DEADLINE_MS,
-		    &err) < 0)
-		test_fail(__FILE__, __LINE__, "%s", err.msg);
+	send_to_agentd(r, type, type == MOUNTD_AGENTD_CONFIG ? &config.base : &stdio.base, fds, n);
 }
 
 static int reopen(int fd, int flags)
@@ -226,13 +232,22 @@ static int reopen(int fd, int flags)
 
 void rig_config(struct rig *r, uint32_t index, const char *text)
 {
+	rig_config_memory(r, index, text, NULL);
+}
+
+void rig_config_memory(struct rig *r, uint32_t index, const char *text, Ipc__Config__Memory *memory)
+{
+	Ipc__Config config = IPC__CONFIG__INIT;
 	int rw = memfd_create("config", MFD_CLOEXEC), ro;
 
 	if (!text)
 		text = good_config;
 	CHECK_INT(write_full(rw, text, strlen(text)), 0);
 	ro = reopen(rw, O_RDONLY);
-	rig_send_fds(r, MOUNTD_AGENTD_CONFIG, index, &ro, 1);
+	config.index = index;
+	config.memory = &memory;
+	config.n_memory = memory ? 1 : 0;
+	send_to_agentd(r, MOUNTD_AGENTD_CONFIG, &config.base, &ro, 1);
 	close(rw);
 	close(ro);
 }

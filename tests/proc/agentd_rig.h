@@ -1,6 +1,7 @@
 /* A supervisor, frontend, mountd, vmmd and guest for bulkhead-agentd: all played by the test. */
 #pragma once
 
+#include "ipc/mountd.pb-c.h"
 #include "ipc/agentd.pb-c.h"
 #include "ipc/channel.h"
 #include "ipc/tables.h"
@@ -49,6 +50,7 @@ void rig_sandbox(struct rig *r);
 
 /* As mountd: config.json with this text (NULL: a good one), FIFOs. */
 void rig_config(struct rig *r, uint32_t index, const char *text);
+void rig_config_memory(struct rig *r, uint32_t index, const char *text, Ipc__Config__Memory *memory);
 int rig_stdin(struct rig *r, uint32_t process);			   /* the writer's end */
 int rig_output(struct rig *r, uint32_t process, uint16_t type); /* the reader's end */
 void rig_send_fds(struct rig *r, uint16_t type, uint32_t number, const int *fds, size_t n);

@@ -232,6 +232,59 @@ TEST(agent_refuses)
 	rig_done(&rig);
 }
 
+/* A volume that mountd calls memory is a tmpfs of the guest's; the others come from the share. */
+TEST(volume_in_memory)
+{
+	static const char text[] =
+		"{\"ociVersion\":\"1\",\"root\":{\"path\":\"r\"},\"linux\":{},\"process\":{\"cwd\":\"/\","
+		"\"args\":[\"x\"]},\"mounts\":[{\"destination\":\"/a\",\"type\":\"bind\",\"source\":\"/h/a\"},"
+		"{\"destination\":\"/b\",\"type\":\"bind\",\"source\":\"/h/b\"}]}";
+	static const char *const options[] = { "nodev", "size=8388608", "mode=2770", "uid=7", "gid=4000" };
+	Ipc__Config__Memory memory = IPC__CONFIG__MEMORY__INIT;
+	struct guest_request r;
+	uint32_t seq;
+
+	need_root();
+	rig_up(&rig);
+	rig_sandbox(&rig);
+	memory.volume = 1;
+	memory.id = 77;
+	memory.size = 8 << 20;
+	memory.mode = 02770;
+	memory.uid = 7;
+	memory.gid = 4000;
+	rig_config_memory(&rig, 1, text, &memory);
+	seq = rig_create(&rig, 1, 1, false, false, false);
+	guest_expect(rig.agent, "CreateContainer", &r);
+	const Grpc__CreateContainerRequest *c = (void *)r.message;
+	CHECK_INT(c->n_storages, 1);
+	CHECK_STR(c->storages[0]->driver, "ephemeral");
+	CHECK_STR(c->storages[0]->fstype, "tmpfs");
+	CHECK_STR(c->storages[0]->mount_point, "/run/kata-containers/sandbox/ephemeral/77");
+	CHECK_INT(c->storages[0]->n_options, ARRAY_SIZE(options));
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+		CHECK_STR(c->storages[0]->options[i], options[i]);
+	CHECK_STR(c->oci->mounts[0]->source, "/run/kata-containers/shared/containers/c1/v0");
+	CHECK_STR(c->oci->mounts[1]->source, c->storages[0]->mount_point);
+	guest_reply(rig.agent, r.stream, NULL);
+	guest_request_done(&r);
+	rig_expect_reply(&rig, AGENTD_CREATE_CONTAINER, seq);
+
+	/* One that config.json does not have is refused, and the next request is served. */
+	memory.volume = 2;
+	rig_config_memory(&rig, 2, text, &memory);
+	CHECK_STR(rig_expect_error(&rig, AGENTD_CREATE_CONTAINER, rig_create(&rig, 2, 2, false, false, false), EINVAL),
+		"config.json: no volume 2");
+	rig_config(&rig, 3, NULL);
+	seq = rig_create(&rig, 3, 3, false, false, false);
+	guest_expect(rig.agent, "CreateContainer", &r);
+	CHECK_INT(((Grpc__CreateContainerRequest *)(void *)r.message)->n_storages, 0);
+	guest_reply(rig.agent, r.stream, NULL);
+	guest_request_done(&r);
+	rig_expect_reply(&rig, AGENTD_CREATE_CONTAINER, seq);
+	rig_done(&rig);
+}
+
 /* 3 MiB to an agent that takes its time; and more than a frame can hold. */
 TEST(large_config)
 {

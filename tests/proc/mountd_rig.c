@@ -188,7 +188,7 @@ bool next_packet(int fd, const struct ipc_channel *def, struct ipc_packet *p)
 	return r == 1;
 }
 
-static void check_config(const struct rig *r, unsigned index)
+static void check_config(struct rig *r, unsigned index)
 {
 	struct ipc_packet p = { .fds = FDLIST_INIT };
 	Ipc__Config *msg;
@@ -198,6 +198,9 @@ static void check_config(const struct rig *r, unsigned index)
 	msg = (Ipc__Config *)ipc_decode(&p, NULL);
 	CHECK(msg);
 	CHECK_INT(msg->index, index);
+	r->n_memory = msg->n_memory;
+	if (msg->n_memory)
+		r->memory = *msg->memory[0];
 	ipc_free(&msg->base);
 	ipc_packet_done(&p);
 }

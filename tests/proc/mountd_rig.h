@@ -23,6 +23,8 @@ struct rig {
 	int agentd, vmmd; /* our ends */
 	int slot;	  /* the same; may be given to a real slot as SLOT_FD_JOB */
 	int nothing; /* pidfd of the void */
+	size_t n_memory; /* what the last CONFIG said of volumes in memory: how many, the first */
+	Ipc__Config__Memory memory;
 };
 
 void world_make(void);

@@ -98,3 +98,45 @@ TEST(a_volume_that_cannot_be_leaves_nothing)
 	CHECK_INT(umount("/mnt/data/inner"), 0);
 	rig_close(&r);
 }
+
+#define EMPTY_DIRS "/mnt/pods/kubernetes.io~empty-dir/"
+
+/* The guest has its own of an emptyDir that the kubelet has mounted, and of nothing else. */
+TEST(a_volume_in_memory_stays_out_of_the_share)
+{
+	struct rig r = volumes_up();
+	struct stat st;
+
+	make_dir(EMPTY_DIRS "memory");
+	make_dir(EMPTY_DIRS "disk");
+	make_dir("/mnt/pods/kubernetes.io~secret/memory");
+	CHECK_INT(mount("m", EMPTY_DIRS "memory", "tmpfs", 0, "size=8m,mode=2770,uid=7,gid=4000"), 0);
+	CHECK_INT(mount("s", "/mnt/pods/kubernetes.io~secret/memory", "tmpfs", 0, NULL), 0);
+	CHECK_INT(stat(EMPTY_DIRS "memory", &st), 0);
+	make_file(EMPTY_DIRS "memory/file", "the host's");
+	make_dir(EMPTY_DIRS "memory/sub");
+	CHECK_OK(add_with(&r, 0,
+		BIND("/disk", EMPTY_DIRS "disk", "\"rbind\"") "," BIND("/memory", EMPTY_DIRS "memory", "\"rbind\"") ","
+		BIND("/secret", "/mnt/pods/kubernetes.io~secret/memory", "\"rbind\""), err));
+	CHECK_INT(r.n_memory, 1);
+	CHECK_INT(r.memory.volume, 1);
+	CHECK_INT(r.memory.id, st.st_dev);
+	CHECK_INT(r.memory.size, 8 << 20);
+	CHECK_INT(r.memory.mode, 02770);
+	CHECK_INT(r.memory.uid, 7);
+	CHECK_INT(r.memory.gid, 4000);
+	CHECK_INT(access(in_m(&r, "/mnt/share/c0/v1"), F_OK), 0);
+	CHECK_INT(access(in_m(&r, "/mnt/share/c0/v1/file"), F_OK), -1);
+	CHECK_INT(access(in_m(&r, "/mnt/share/c0/v2"), F_OK), 0);
+	CHECK_OK(del(&r, 0, err));
+	CHECK_INT(access(in_m(&r, "/mnt/share/c0"), F_OK), -1);
+	/* a directory in one is not one */
+	CHECK_OK(add_with(&r, 1, BIND("/sub", EMPTY_DIRS "memory/sub", "\"rbind\""), err));
+	CHECK_INT(r.n_memory, 0);
+	CHECK_REFUSED(add_with(&r, 2, BIND("/x", EMPTY_DIRS "none", "\"rbind\""), err), ENOENT, "volume /x: its source");
+	CHECK_INT(access(in_m(&r, "/mnt/share/c2"), F_OK), -1);
+	CHECK_INT(umount(EMPTY_DIRS "memory"), 0);
+	CHECK_INT(umount("/mnt/pods/kubernetes.io~secret/memory"), 0);
+	CHECK_INT(umount("/mnt/data/inner"), 0);
+	rig_close(&r);
+}

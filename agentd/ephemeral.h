@@ -1,0 +1,17 @@
+/*
+ * Volumes that are memory: the guest mounts a tmpfs of its own, once for all
+ * containers of the pod that have the volume, and it lives as long as the pod.
+ */
+#pragma once
+
+#include "agentd/oci.h"
+#include "ipc/mountd.pb-c.h"
+
+/* Where the guest has them; Kata's place. Behind it the volume's id. */
+#define GUEST_EPHEMERAL "/run/kata-containers/sandbox/ephemeral/"
+
+/*
+ * For each volume that config calls memory: a storage is added to s, and the mount that took it
+ * from the share takes it from there. 0, or -errno with err: no mount is of that volume, or ENOMEM.
+ */
+int ephemeral_amend(struct oci_spec *s, const Ipc__Config *config, struct error *err);
