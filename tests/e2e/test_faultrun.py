@@ -32,9 +32,10 @@ class Killer(threading.Thread):
         with contextlib.suppress(ProcessLookupError, AssertionError):  # it has ended meanwhile
             for sandbox in Sandbox.find():
                 roles = sandbox.roles()
-                role = self.rnd.choice(sorted(set(roles) & set(ROLES)))
-                os.kill(roles[role], signal.SIGKILL)
-                self.killed = role
+                role = self.rnd.choice(sorted(set(roles) & set(ROLES)) or [None])
+                if role:
+                    os.kill(roles[role], signal.SIGKILL)
+                    self.killed = role
 
     def end(self):
         self.over.set()

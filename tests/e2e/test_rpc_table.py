@@ -263,20 +263,29 @@ def page(cells, numbers):
         *[f"{i + 1}. `{answer}`. {why}" for i, (answer, why, _) in enumerate(REASONS)]]
 
 
-@test(vm=True, deadline=300)
-def every_call_in_every_state(ctx):
+def measure_both(ctx):
+    """(ours, theirs). What REASONS explains are the answers of 1.6; a newer one is not asked: its shim ends
+    before the last call."""
+    if " 1.6." not in proc.run(["containerd", "--version"], check=True).text:
+        return measure(ctx, ctx.shim, ctx.bin_dir), None
     with ThreadPoolExecutor() as both:
         theirs = both.submit(measure, ctx, "foo", stage.make_foo(os.path.join(lab.work_dir(), "runc")))
         ours = measure(ctx, ctx.shim, ctx.bin_dir)
-    theirs = theirs.result()
+    return ours, theirs.result()
+
+
+@test(vm=True, deadline=300)
+def every_call_in_every_state(ctx):
+    ours, theirs = measure_both(ctx)
     explained = {(of, call, state): (i + 1, answer) for i, (answer, _, where) in enumerate(REASONS)
                  for (of, call), states in where.items() for state in states.split()}
     text = page(ours, {key: number for key, (number, _) in explained.items()})
     if os.environ.get("BULKHEAD_GOLDEN_UPDATE"):
         with open(PAGE, "w") as f:
             f.write("\n".join(text) + "\n")
-    check_equal({key: theirs[key] for key in ours if ours[key] != theirs[key]},
-                {key: answer for key, (_, answer) in explained.items()}, "runc's answers that differ")
+    if theirs:
+        check_equal({key: theirs[key] for key in ours if ours[key] != theirs[key]},
+                    {key: answer for key, (_, answer) in explained.items()}, "runc's answers that differ")
     with open(PAGE) as f:
         there = f.read().splitlines()
     check_equal([line for line in text if line not in there], [line for line in there if line not in text],

@@ -253,16 +253,11 @@ def locked(hand):
     return sandbox
 
 
-def roles(sandbox):
-    # For a moment there is a second process of the supervisor's binary, which held the void.
-    return {**sandbox.roles(), "supervisor": sandbox.supervisor}
-
-
 @test(vm=True, deadline=300)
 def every_role_is_refused_what_the_table_says(ctx):
     for plan in rounds(ROLES):
         with HandMade(ctx.containerd, ctx.new_id()) as hand:
-            try_round(roles(locked(hand)), plan)
+            try_round(locked(hand).roles(), plan)
             check_equal(hand.delete().code, 0, "delete")
 
 
@@ -288,7 +283,7 @@ class Creating:
 def machine(sandbox):
     """QEMU and virtiofsd as soon as both run under their filters: QEMU has its second thread."""
     def both():
-        pids = roles(sandbox)
+        pids = sandbox.roles()
         return set(VM) <= set(pids) and proc.status_field(pids["qemu"], "Threads") != "1" and pids
     return proc.wait_until(both, 10, "QEMU runs", poll=0.002)
 
@@ -385,7 +380,7 @@ def a_crash_of_the_machine_ends_it_as_what_it_is(ctx, name):
 # -- what only some machines, or some moments, ask
 
 def survivors(sandbox):
-    return {n: p for n, p in roles(sandbox).items() if n in ROLES}
+    return {n: p for n, p in sandbox.roles().items() if n in ROLES}
 
 
 @test(vm=True)
