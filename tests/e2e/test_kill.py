@@ -185,7 +185,7 @@ def serves_files(sandbox):
 
     def there():
         with open(f"/proc/{parent}/task/{parent}/children") as f:
-            children[:] = f.read().split()
+            children[:] = [pid for pid in f.read().split() if proc.namespace(pid, "pid") not in (None, sandbox.pidns)]
         return children
 
     proc.wait_until(there, 5, "virtiofsd serves files")
