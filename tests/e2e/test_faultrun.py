@@ -30,7 +30,7 @@ class Killer(threading.Thread):
         if self.over.wait(self.after):
             return
         with contextlib.suppress(ProcessLookupError, AssertionError):  # it has ended meanwhile
-            for sandbox in Sandbox.find():
+            for sandbox in Sandbox.find()[:1]:  # virtiofsd has a PID namespace of its own in it
                 roles = sandbox.roles()
                 role = self.rnd.choice(sorted(set(roles) & set(ROLES)) or [None])
                 if role:

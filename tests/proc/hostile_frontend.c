@@ -280,7 +280,7 @@ static enum fx_links links_for(const char *what)
 static void up(enum peer_nr p, const struct ipc_message *row, struct hostile_end *ret)
 {
 	void (*run_to)(void) = start_to_create;
-	char what[64];
+	static char what[64]; /* the harness keeps its rules by name, longer than this call */
 
 	snprintf(what, sizeof(what), "%s.%s", names[p], row->name);
 	fx_links = links_for(what);
