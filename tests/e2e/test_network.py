@@ -59,14 +59,53 @@ def ptp_dual_stack(nets):
     return ns
 
 
-def macvlan(nets):
+# What macvlan, ipvlan and vlan are made of: the plugin's own keys.
+KINDS = {"macvlan": {}, "ipvlan_l2": {"mode": "l2"}, "ipvlan_l3": {"mode": "l3"}, "vlan": {"vlanId": 7}}
+
+
+def node_link(nets):
+    """mv0, as a node has its link, and the other end of the wire, mv1."""
     ip("link add mv0 type veth peer name mv1")
     nets.links.append("mv0")
     ip("link set mv0 up")
     ip("link set mv1 up")
+
+
+def need(kind):
+    """Of the kernel, which has to make a link on mv0."""
+    if proc.run(["ip", "link", "add", "link", "mv0", "name", "probe", "type", kind,
+                 *(["id", "9"] if kind == "vlan" else [])]).code != 0:
+        raise Skip(f"this kernel has no {kind}")
+    ip("link del probe")
+
+
+def on_node_link(nets, name, ns, master="mv0"):
+    kind = name.split("_")[0]
+    need(kind)
+    return nets.cni(ns, kind, master=master, **KINDS[name])
+
+
+def made_on_node_link(nets, name):
+    node_link(nets)
     ns = nets.namespace()
-    nets.cni(ns, "macvlan", master="mv0")
+    on_node_link(nets, name, ns)
     return ns
+
+
+def macvlan(nets):
+    return made_on_node_link(nets, "macvlan")
+
+
+def ipvlan_l2(nets):
+    return made_on_node_link(nets, "ipvlan_l2")
+
+
+def ipvlan_l3(nets):
+    return made_on_node_link(nets, "ipvlan_l3")
+
+
+def vlan(nets):
+    return made_on_node_link(nets, "vlan")
 
 
 def two_nics(nets):
@@ -134,7 +173,8 @@ def a_link_that_is_down(nets):
     return ns
 
 
-SETUPS = [bridge, bridge_dual_stack, bridge_mtu_1400, bridge_mtu_9000, ptp, ptp_dual_stack, macvlan, two_nics,
+SETUPS = [bridge, bridge_dual_stack, bridge_mtu_1400, bridge_mtu_9000, ptp, ptp_dual_stack, macvlan,
+          ipvlan_l2, ipvlan_l3, vlan, two_nics,
           slash_32_with_onlink_gateway, route_mtu_and_source, static_arp, many_routes,
           point_to_point_address, noarp_and_renamed, a_link_that_is_down]
 
@@ -210,6 +250,38 @@ def several_queues(ctx, queues):
             check_contains(ip("-d link show tap0_bk", ns=ns), f"numqueues 2 numdisabled {int(queues) - 2} ")
             end(hand, task)
         check_equal((nets.dump(ns), nets.tc(ns)), before, "afterwards")
+
+
+@test(vm=True, deadline=240)
+def vhost_net_where_it_is(ctx):
+    """One fd for each queue is QEMU's, its thread carries the packets; and none where it is disabled."""
+    if not os.path.exists("/dev/vhost-net"):
+        raise Skip("no /dev/vhost-net")
+    with Networks(ctx) as nets:
+        ns = by_hand(nets, "addr add 10.16.0.2/24 dev eth0")
+        ip("addr add 10.16.0.1/24 dev", nets.links[-1])
+        for queues, disabled in (("1", "0"), ("4", "0"), ("1", "1")):
+            bin_dir = ctx.other_prefix(network_queues=queues, disable_vhost_net=disabled, vcpus=2)
+            script = "ping -c 20 -i 0.1 -W 10 10.16.0.1; sleep 1000"
+            with HandMade(ctx.containerd, ctx.new_id(), bin_dir=bin_dir, cmd=("/bin/sh", "-c", script)) as hand:
+                task = run_in(hand, ns)
+                check_contains(read_until(hand.stdout, b"packets received").decode(), "20 packets received")
+                qemu = Sandbox(hand.pid).roles()["qemu"]
+                fds = [f for f in os.listdir(f"/proc/{qemu}/fd") if os.readlink(f"/proc/{qemu}/fd/{f}") == "/dev/vhost-net"]
+                check_equal(len(fds), 0 if disabled == "1" else int(queues), "vhost-net fds of QEMU")
+                spent = [proc.cpu_ns(t) for t in vhost_threads(qemu)]
+                if disabled == "1":
+                    check_equal(spent, [], "threads of vhost-net")
+                else:
+                    check(len(spent) >= int(queues) and any(spent), f"threads of vhost-net have worked: {spent}")
+                end(hand, task)
+
+
+def vhost_threads(qemu):
+    """The kernel's own up to 6.3, named after who made them; then threads of QEMU."""
+    threads = [t for t in proc.pids() if proc.status_field(t, "Name") == f"vhost-{qemu}"]
+    return threads + [int(t) for t in os.listdir(f"/proc/{qemu}/task")
+                      if proc.status_field(t, "Name") == f"vhost-{qemu}"]
 
 
 def run_in(hand, ns):
@@ -395,6 +467,18 @@ def pings_fetches_and_resolves(ctx, kind):
         nets.cni(pod, kind, subnets=DUAL, routes=BOTH, **conf)
         with Traffic(nets, other, nets.cni(other, kind, subnets=DUAL, routes=BOTH, **conf)) as traffic:
             traffic.check(nets.ok(pod, traffic.script(), deadline=200, options=traffic.options()))
+
+
+@each(list(KINDS), vm=True)
+def pods_on_one_wire(ctx, name):
+    """A pod whose link is made on the node's reaches another one's."""
+    with Networks(ctx) as nets:
+        node_link(nets)
+        pod, other = nets.namespace(), nets.namespace()
+        on_node_link(nets, name, pod)
+        # A link has each VLAN once: the other one is at the other end.
+        far = address_of(on_node_link(nets, name, other, "mv1" if name == "vlan" else "mv0"), "4")
+        check_contains(nets.ok(pod, f"ping -c 3 -W 10 {far}"), "3 packets received")
 
 
 @test(vm=True, deadline=240)
