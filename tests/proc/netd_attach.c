@@ -19,7 +19,6 @@
 #include "tests/proc/netd_rig.h"
 
 #define CALLS_MAX 500
-#define SYSCALL_STOP (SIGTRAP | 0x80)
 
 enum { SENT, ENDED, DIED };
 
@@ -33,33 +32,6 @@ struct fault {
 static bool can_fail(unsigned long long nr)
 {
 	return nr == SYS_sendmsg || nr == SYS_recvmsg || nr == SYS_ioctl;
-}
-
-/* To the next stop. False: it has ended. */
-static bool step(pid_t pid, struct user_regs_struct *regs)
-{
-	int status;
-
-	CHECK(ptrace(PTRACE_SYSCALL, pid, 0, 0) == 0);
-	for (;;) {
-		CHECK_INT(waitpid(pid, &status, __WALL), pid);
-		if (!WIFSTOPPED(status))
-			return false;
-		if (WSTOPSIG(status) == SYSCALL_STOP)
-			break;
-		CHECK(ptrace(PTRACE_SYSCALL, pid, 0, 0) == 0);
-	}
-	CHECK(ptrace(PTRACE_GETREGS, pid, 0, regs) == 0);
-	return true;
-}
-
-static void seize(pid_t pid)
-{
-	int status;
-
-	CHECK(ptrace(PTRACE_SEIZE, pid, 0, PTRACE_O_TRACESYSGOOD) == 0);
-	CHECK(ptrace(PTRACE_INTERRUPT, pid, 0, 0) == 0);
-	CHECK_INT(waitpid(pid, &status, __WALL), pid);
 }
 
 static void send_attach(struct started *r)
@@ -78,7 +50,7 @@ static bool follow(struct started *r, struct fault *f)
 	int calls = 0;
 	bool begun = false;
 
-	while (step(r->pid, &regs)) {
+	while (netd_step(r, &regs)) {
 		struct pollfd answered = { .fd = r->channel, .events = POLLIN };
 		/* What is undone of the answer has been seen: the request, at the latest. */
 		bool counts = begun && (f->kill || can_fail(regs.orig_rax));
@@ -98,7 +70,7 @@ static bool follow(struct started *r, struct fault *f)
 			regs.orig_rax = SYS_getpid;
 			CHECK(ptrace(PTRACE_SETREGS, r->pid, 0, &regs) == 0);
 		}
-		if (!step(r->pid, &regs))
+		if (!netd_step(r, &regs))
 			break; /* its exit */
 		if (f->met) {
 			regs.rax = (unsigned long long)-ENOMEM;
@@ -152,7 +124,7 @@ static void attach_with(struct fault *f, const char *before, struct tally *t)
 	bool lives;
 
 	CHECK_INT(netd_scan(&r, &err), 0);
-	seize(r.pid);
+	netd_seize(&r);
 	send_attach(&r);
 	lives = follow(&r, f);
 	if (lives && refused(&r)) {

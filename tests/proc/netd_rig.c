@@ -7,8 +7,11 @@
 #include <net/if.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -104,6 +107,33 @@ int netd_clean(void)
 	pid = test_spawn("bulkhead-netd", args, fds);
 	close(null);
 	return exit_code(test_wait(pid, 5000));
+}
+
+/* ---- its system calls ---- */
+
+#define SYSCALL_STOP (SIGTRAP | 0x80)
+
+bool netd_step(const struct started *r, struct user_regs_struct *regs)
+{
+	int status;
+
+	do {
+		CHECK(ptrace(PTRACE_SYSCALL, r->pid, 0, 0) == 0);
+		CHECK_INT(waitpid(r->pid, &status, __WALL), r->pid);
+		if (!WIFSTOPPED(status))
+			return false;
+	} while (WSTOPSIG(status) != SYSCALL_STOP);
+	CHECK(ptrace(PTRACE_GETREGS, r->pid, 0, regs) == 0);
+	return true;
+}
+
+void netd_seize(const struct started *r)
+{
+	int status;
+
+	CHECK(ptrace(PTRACE_SEIZE, r->pid, 0, PTRACE_O_TRACESYSGOOD) == 0);
+	CHECK(ptrace(PTRACE_INTERRUPT, r->pid, 0, 0) == 0);
+	CHECK_INT(waitpid(r->pid, &status, __WALL), r->pid);
 }
 
 /* ---- frames ---- */

@@ -27,6 +27,11 @@ void netd_close(struct started *r);
 int netd_scan(struct started *r, struct error *err);
 int netd_attach(struct started *r, uint32_t index, struct error *err);
 
+/* Stopped for its tracer, this process; then to the begin or the end of its next system call. False: it has ended. */
+struct user_regs_struct;
+void netd_seize(const struct started *r);
+bool netd_step(const struct started *r, struct user_regs_struct *regs);
+
 /*
  * Frames from and to nobody, of a type that is for experiments, that end with a mark; and
  * whether one arrives within a second, among others.
