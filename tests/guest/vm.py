@@ -152,30 +152,32 @@ class Vm:
         self._start_virtiofsd()
         agent, agent_far = socket.socketpair()
         con, con_far = socket.socketpair()
-        mem = "%dM" % self.memory
         fds = (agent_far.fileno(), con_far.fileno(), self.vfs.fileno())
-        argv = [QEMU, "-M", "q35,accel=tcg,sata=off,smbus=off,vmport=off", "-cpu", "max",
-                "-m", mem, "-smp", str(self.smp), "-nodefaults", "-no-user-config",
-                "-display", "none", "-no-reboot",
-                "-chardev", "socket,id=con,fd=%d" % fds[1],
-                "-device", "virtio-serial-pci,id=vs0", "-device", "virtconsole,chardev=con",
-                "-chardev", "socket,id=agent,fd=%d" % fds[0],
-                "-device", "virtserialport,chardev=agent,name=agent.channel.0",
-                "-object", "memory-backend-memfd,id=mem,size=%s,share=on" % mem,
-                "-machine", "memory-backend=mem",
-                "-chardev", "socket,id=vfs,fd=%d" % fds[2],
-                "-device", "vhost-user-fs-pci,chardev=vfs,tag=kataShared,queue-size=1024",
-                "-object", "rng-builtin,id=r", "-device", "virtio-rng-pci,rng=r",
-                "-kernel", os.path.join(self.image, "kernel"),
-                "-initrd", os.path.join(self.image, "initrd"), "-append", self.cmdline]
         self.t0 = time.monotonic()
-        self.qemu = subprocess.Popen(argv, pass_fds=fds, stdin=subprocess.DEVNULL)
+        self.qemu = subprocess.Popen(self.argv(*fds), pass_fds=fds, stdin=subprocess.DEVNULL)
         for s in (agent_far, con_far, self.vfs):
             s.close()
         self.sock, self.con = agent, con
         self.console_reader = threading.Thread(target=self._read_console, daemon=True)
         self.console_reader.start()
         return self
+
+    def argv(self, agent, console, share):
+        mem = "%dM" % self.memory
+        return [QEMU, "-M", "q35,accel=tcg,sata=off,smbus=off,vmport=off", "-cpu", "max",
+                "-m", mem, "-smp", str(self.smp), "-nodefaults", "-no-user-config",
+                "-display", "none", "-no-reboot",
+                "-chardev", "socket,id=con,fd=%d" % console,
+                "-device", "virtio-serial-pci,id=vs0", "-device", "virtconsole,chardev=con",
+                "-chardev", "socket,id=agent,fd=%d" % agent,
+                "-device", "virtserialport,chardev=agent,name=agent.channel.0",
+                "-object", "memory-backend-memfd,id=mem,size=%s,share=on" % mem,
+                "-machine", "memory-backend=mem",
+                "-chardev", "socket,id=vfs,fd=%d" % share,
+                "-device", "vhost-user-fs-pci,chardev=vfs,tag=kataShared,queue-size=1024",
+                "-object", "rng-builtin,id=r", "-device", "virtio-rng-pci,rng=r",
+                "-kernel", os.path.join(self.image, "kernel"),
+                "-initrd", os.path.join(self.image, "initrd"), "-append", self.cmdline]
 
     def _start_virtiofsd(self):
         path = os.path.join(self.dir, "vfs.sock")

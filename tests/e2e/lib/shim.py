@@ -147,6 +147,14 @@ class HandMade:
         task.start(self.id)
         return task
 
+    def run_in(self, netns):
+        """The same in a network namespace that has a name."""
+        for n in self.spec["linux"]["namespaces"]:
+            if n["type"] == "network":
+                n["path"] = netns
+        self.write_spec()
+        return self.run()
+
     def delete(self, deadline=10):
         """`delete` as containerd runs it after a disconnect."""
         return run(self._argv("-bundle", self.bundle, "delete"), deadline=deadline, cwd=self.bundle,
