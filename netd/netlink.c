@@ -4,14 +4,18 @@
 #include <linux/rtnetlink.h>
 #include <netlink/attr.h>
 #include <netlink/socket.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include "common/fdio.h"
+
 #define SOCKET_WAIT_S  5
 #define SOCKET_RCVBUF  (256 * 1024)
 #define DUMP_MSG_BYTES (64 * 1024)
+#define DRAIN_READS    1024
 
 static int failed(struct error *err, int nl, const char *what)
 {
@@ -98,6 +102,19 @@ static int on_error(struct sockaddr_nl *from, struct nlmsgerr *e, void *data)
 	return NL_SKIP; /* NL_STOP would make it an error of libnl's */
 }
 
+/*
+ * To the end of an exchange that has failed half way, if it can be had: the kernel refuses the
+ * next dump (EBUSY) while one is unread, and what is undone afterwards begins with a dump. It
+ * makes a part when the one before is read: what is not there at once does not come.
+ */
+static void drain(struct nl_sock *sk, const struct exchange *x)
+{
+	struct pollfd pfd = { .fd = nl_socket_get_fd(sk), .events = POLLIN };
+
+	for (int i = 0; i < DRAIN_READS && !x->done && fd_poll(&pfd, 1, 0) == 1; i++)
+		(void)nl_recvmsgs_default(sk);
+}
+
 /* Sends a request and reads until its end. An error of libnl, negative. */
 static int run(struct nl_sock *sk, struct nl_msg *msg, struct exchange *x)
 {
@@ -111,6 +128,8 @@ static int run(struct nl_sock *sk, struct nl_msg *msg, struct exchange *x)
 		r = -NLE_NOMEM;
 	while (r >= 0 && !x->done)
 		r = nl_recvmsgs_default(sk);
+	if (r < 0)
+		drain(sk, x);
 	return r;
 }
 

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -211,6 +212,8 @@ int main(int argc, char **argv)
 	return sum.passed == 0 ? TEST_SKIPPED : 0;
 }
 
+bool test_spawn_traced;
+
 static _Noreturn void exec_child(const char *path, char *const *argv, const struct test_fd *fds)
 {
 	int moved[32];
@@ -229,6 +232,8 @@ static _Noreturn void exec_child(const char *path, char *const *argv, const stru
 			_exit(126);
 	close_range((unsigned)highest + 1, ~0U, 0);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (test_spawn_traced)
+		ptrace(PTRACE_TRACEME, 0, 0, 0);
 	execv(path, argv);
 	_exit(127);
 }

@@ -102,6 +102,7 @@ void test_pair(int ret[2]);
 struct test_fd {
 	int target, fd;
 };
+extern bool test_spawn_traced; /* by this process: it waits for it at its first instruction */
 int test_spawn(const char *binary, const char *const *args, const struct test_fd *fds);
 
 /* Waits up to ms for the child; its wait status, or -1 when it still runs (it is killed then). */

@@ -16,23 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/proc/netd_rig.h"
-
-#define CALLS_MAX 500
-
-enum { SENT, ENDED, DIED };
-
-/* Made to happen at call number `at` of those that count. */
-struct fault {
-	int at;
-	bool kill; /* every call counts, and netd dies of it; else those that can fail do */
-	bool met;
-};
-
-static bool can_fail(unsigned long long nr)
-{
-	return nr == SYS_sendmsg || nr == SYS_recvmsg || nr == SYS_ioctl;
-}
+#include "tests/proc/netd_fault.h"
 
 static void send_attach(struct started *r)
 {
@@ -43,44 +27,25 @@ static void send_attach(struct started *r)
 			  NULL, 0, 5000, &err), 0);
 }
 
-/* From the request until netd waits for the next one, or has ended. */
-static bool follow(struct started *r, struct fault *f)
+static bool is_request(const struct user_regs_struct *regs)
 {
-	struct user_regs_struct regs;
-	int calls = 0;
-	bool begun = false;
-
-	while (netd_step(r, &regs)) {
-		struct pollfd answered = { .fd = r->channel, .events = POLLIN };
-		/* What is undone of the answer has been seen: the request, at the latest. */
-		bool counts = begun && (f->kill || can_fail(regs.orig_rax));
-
-		if (begun && regs.orig_rax == SYS_ppoll && poll(&answered, 1, 0) == 1) {
-			CHECK(ptrace(PTRACE_DETACH, r->pid, 0, 0) == 0);
-			return true;
-		}
-		begun |= regs.orig_rax == SYS_recvmsg;
-		f->met = counts && calls++ == f->at;
-		if (f->met && f->kill) {
-			CHECK(kill(r->pid, SIGKILL) == 0);
-			CHECK_INT(waitpid(r->pid, NULL, __WALL), r->pid);
-			break;
-		}
-		if (f->met) {
-			regs.orig_rax = SYS_getpid;
-			CHECK(ptrace(PTRACE_SETREGS, r->pid, 0, &regs) == 0);
-		}
-		if (!netd_step(r, &regs))
-			break; /* its exit */
-		if (f->met) {
-			regs.rax = (unsigned long long)-ENOMEM;
-			CHECK(ptrace(PTRACE_SETREGS, r->pid, 0, &regs) == 0);
-			f->at = -1;
-		}
-	}
-	r->pid = -1;
-	return false;
+	return regs->orig_rax == SYS_recvmsg; /* what is undone of the answer has been seen */
 }
+
+static bool is_answered(const struct started *r, const struct user_regs_struct *regs)
+{
+	struct pollfd answered = { .fd = r->channel, .events = POLLIN };
+
+	return regs->orig_rax == SYS_ppoll && poll(&answered, 1, 0) == 1;
+}
+
+static bool can_fail(unsigned long long nr)
+{
+	return nr == SYS_sendmsg || nr == SYS_recvmsg || nr == SYS_ioctl;
+}
+
+/* From the request until netd waits for the next one. */
+static const struct netd_window attach = { is_request, is_answered, can_fail };
 
 /* Whether the attach was refused, with a sentence. */
 static bool refused(struct started *r)
@@ -99,10 +64,6 @@ static bool refused(struct started *r)
 	return is_error;
 }
 
-struct tally {
-	int refused, attached, ended;
-};
-
 /* Of the same pod, before anybody has cleaned up: takes over what it finds. Killed in its turn. */
 static void next_sandbox(void)
 {
@@ -116,7 +77,7 @@ static void next_sandbox(void)
 }
 
 /* One attach with this fault. Afterwards everything is as before, with `delete` where netd is gone. */
-static void attach_with(struct fault *f, const char *before, struct tally *t)
+static void attach_with(struct netd_fault *f, const char *before, struct netd_tally *t)
 {
 	struct started r = netd_up();
 	char after[NETD_DUMP_MAX];
@@ -126,7 +87,7 @@ static void attach_with(struct fault *f, const char *before, struct tally *t)
 	CHECK_INT(netd_scan(&r, &err), 0);
 	netd_seize(&r);
 	send_attach(&r);
-	lives = follow(&r, f);
+	lives = netd_follow(&r, f, &attach);
 	if (lives && refused(&r)) {
 		t->refused++;
 		fd_close(&netd_vmmd); /* a tap may be on its way */
@@ -147,38 +108,23 @@ static void attach_with(struct fault *f, const char *before, struct tally *t)
 	CHECK_STR(after, before);
 }
 
-static struct tally at_every_call(bool kill)
+static struct netd_tally at_every_call(bool kill)
 {
-	char before[NETD_DUMP_MAX];
-	struct fault f;
-	struct tally t = { 0 };
-	int n;
-
 	own_netns();
 	veth();
-	netns_dump(before);
-	for (n = 0; n < CALLS_MAX && t.attached + t.refused + t.ended == n; n++) {
-		f = (struct fault){ .at = n, .kill = kill };
-		attach_with(&f, before, &t);
-		if (f.at == n && !kill)
-			break; /* there are no more */
-		if (kill && t.attached)
-			break;
-	}
-	CHECK(n < CALLS_MAX);
-	return t;
+	return netd_at_every_call(kill, attach_with);
 }
 
 TEST(every_call_of_an_attach_fails_once)
 {
-	struct tally t = at_every_call(false);
+	struct netd_tally t = at_every_call(false);
 
 	CHECK(t.refused > 15); /* a tap, its set-up, two qdiscs, two filters, the fds: asked and answered */
 }
 
 TEST(netd_is_killed_at_every_call_of_an_attach)
 {
-	struct tally t = at_every_call(true);
+	struct netd_tally t = at_every_call(true);
 
 	CHECK(t.ended > 20);
 }

@@ -7,9 +7,10 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
-#include "tests/proc/netd_rig.h"
+#include "tests/proc/netd_fault.h"
 
 static void need_macvtap(void)
 {
@@ -256,4 +257,82 @@ TEST(several_queues)
 	netd_close(&r);
 	close(netns);
 	close(host);
+}
+
+/* ---- one call fails, or is netd's last ---- */
+
+static bool is_connected(const struct user_regs_struct *regs)
+{
+	return regs->orig_rax == SYS_getsockname; /* libnl's last word about the route socket */
+}
+
+static bool is_shutting_in(const struct started *r, const struct user_regs_struct *regs)
+{
+	(void)r;
+	return regs->orig_rax == SYS_setns;
+}
+
+static bool can_fail(unsigned long long nr)
+{
+	static const unsigned long long calls[] = {
+		SYS_sendmsg, SYS_recvmsg, SYS_socket, SYS_setsockopt, SYS_bind, SYS_recvfrom, SYS_fsopen,
+		SYS_fsconfig, SYS_fsmount, SYS_mknodat, SYS_openat, SYS_ioctl, SYS_unlinkat,
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(calls); i++)
+		if (nr == calls[i])
+			return true;
+	return false;
+}
+
+/* All that is privileged: the links are looked at, each gets its macvtap, the nodes are opened. */
+static const struct netd_window making = { is_connected, is_shutting_in, can_fail };
+
+static void attach_with(struct netd_fault *f, const char *before, struct netd_tally *t)
+{
+	struct started r = netd_begun();
+	char after[NETD_DUMP_MAX];
+	struct error err = ERROR_INIT;
+
+	if (!netd_follow(&r, f, &making)) {
+		t->ended++;
+		netd_close(&r);
+		CHECK_INT(netd_clean(), 0);
+	} else {
+		role_lock(&r);
+		if (netd_scan(&r, &err) != 0)
+			test_fail(__FILE__, __LINE__, "%s", err.msg);
+		if (netd_attach(&r, 0, &err) == 0) {
+			t->attached++;
+			netd_close(&r);
+			CHECK_INT(netd_clean(), 0);
+		} else {
+			t->refused++;
+			CHECK_CONTAINS(err.msg, "attach the link ");
+			netd_close(&r); /* it has undone all itself */
+		}
+	}
+	netns_dump(after);
+	CHECK_STR(after, before);
+}
+
+static struct netd_tally at_every_call(bool kill)
+{
+	need_macvtap();
+	veth();
+	return netd_at_every_call(kill, attach_with);
+}
+
+TEST(every_call_that_makes_them_fails_once)
+{
+	struct netd_tally t = at_every_call(false);
+
+	CHECK(t.refused > 30);
+}
+
+TEST(netd_is_killed_at_every_call_that_makes_them)
+{
+	struct netd_tally t = at_every_call(true);
+
+	CHECK(t.ended > 40);
 }

@@ -56,16 +56,35 @@ void netns_dump(char ret[NETD_DUMP_MAX])
 	pclose(f);
 }
 
-struct started netd_up(void)
+static struct started start(struct started (*how)(const char *, int, int, int))
 {
 	struct started r;
 	int pair[2];
 
 	test_pair(pair);
-	r = role_up("bulkhead-netd", NETD_FD_VOID, NETD_FD_VMMD, pair[1]);
+	r = how("bulkhead-netd", NETD_FD_VOID, NETD_FD_VMMD, pair[1]);
 	close(pair[1]);
 	fd_close(&netd_vmmd);
 	netd_vmmd = pair[0];
+	return r;
+}
+
+struct started netd_up(void)
+{
+	return start(role_up);
+}
+
+struct started netd_begun(void)
+{
+	struct started r;
+	int status;
+
+	test_spawn_traced = true;
+	r = start(role_start);
+	test_spawn_traced = false;
+	CHECK_INT(waitpid(r.pid, &status, __WALL), r.pid);
+	CHECK(WIFSTOPPED(status));
+	CHECK(ptrace(PTRACE_SETOPTIONS, r.pid, 0, PTRACE_O_TRACESYSGOOD) == 0);
 	return r;
 }
 

@@ -21,6 +21,8 @@ void veth(void);
 void netns_dump(char ret[NETD_DUMP_MAX]);
 
 struct started netd_up(void);
+/* The same at its first instruction, for netd_step(): it is READY later. */
+struct started netd_begun(void);
 void netd_close(struct started *r);
 
 /* 0, or the code of the error that netd answers. */
