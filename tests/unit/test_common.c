@@ -3,9 +3,14 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
+#include <sched.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -168,6 +173,43 @@ TEST(near_misses)
 	}
 	CHECK_INT(fd_check_kind(9999, FD_ANY, NULL), -EBADF);
 	CHECK_INT(fd_check_kind(-1, FD_REGULAR_RO, NULL), -EBADF);
+}
+
+/* A macvtap's number is the kernel's choice. Of namespaces of this process's own. */
+static dev_t macvtap(void)
+{
+	unsigned major, minor;
+	FILE *f;
+
+	if (geteuid() != 0 || unshare(CLONE_NEWNET | CLONE_NEWNS) < 0 ||
+		mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+		mount("sysfs", "/sys", "sysfs", 0, NULL) < 0 ||
+		system("ip link add a0 type veth peer name b0 && "
+		       "ip link add link a0 name m0 type macvtap mode passthru") != 0)
+		test_skip("no macvtap");
+	f = popen("cat /sys/class/net/m0/macvtap/tap*/dev", "r");
+	CHECK(f && fscanf(f, "%u:%u", &major, &minor) == 2);
+	pclose(f);
+	return makedev(major, minor);
+}
+
+TEST(a_macvtap_is_a_tap_with_a_vnet_header_alone)
+{
+	struct ifreq with = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
+	struct ifreq without = { .ifr_flags = IFF_TAP | IFF_NO_PI };
+	dev_t dev = macvtap();
+	int fd;
+
+	CHECK(mount("node", "/mnt", "tmpfs", 0, NULL) == 0);
+	CHECK(mknod("/mnt/node", S_IFCHR | 0600, dev) == 0);
+	fd = open("/mnt/node", O_RDWR | O_CLOEXEC);
+	CHECK(fd >= 0);
+	CHECK(ioctl(fd, TUNSETIFF, &with) == 0);
+	for (int kind = FD_NONE; kind < FD_ANY; kind++)
+		CHECK_INT(fd_check_kind(fd, (enum fd_kind)kind, NULL), kind == FD_TAP ? 0 : -EBADF);
+	CHECK(ioctl(fd, TUNSETIFF, &without) == 0);
+	CHECK_INT(fd_check_kind(fd, FD_TAP, NULL), -EBADF);
+	close(fd);
 }
 
 static const char *text;
