@@ -2,19 +2,12 @@
 
 import time
 
-from lib import image, look, proc
+from lib import image, leaks, look, proc
 from lib.proc import Sandbox
 from report import heading
 
 IDLE_S = 60
 MACHINE = ("qemu", "virtiofsd")
-
-
-def kernel_kib():
-    """What the kernel itself has allocated: slabs, page tables, stacks, per-CPU memory."""
-    with open("/proc/meminfo") as f:
-        fields = {name: int(rest.split()[0]) for name, rest in (line.split(":") for line in f)}
-    return sum(fields[name] for name in ("Slab", "PageTables", "KernelStack", "Percpu"))
 
 
 def show_memory(sandboxes, kernel):
@@ -53,12 +46,12 @@ def show_idle(sandboxes):
 
 def show(ctx, count):
     c, ids = ctx.containerd, [ctx.new_id() for _ in range(count)]
-    before = kernel_kib()
+    before = leaks.kernel_kib()
     began = time.monotonic()
     sandboxes = [Sandbox(c.run_detached(image.BUSYBOX, cid, "sleep", "1000")) for cid in ids]
     heading(f"{count} sandboxes at once, started one after the other in {time.monotonic() - began:.0f} s: the mean of one")
     time.sleep(2)
-    show_memory(sandboxes, kernel_kib() - before)
+    show_memory(sandboxes, leaks.kernel_kib() - before)
     show_idle(sandboxes)
     for cid in ids:
         c.remove(cid)

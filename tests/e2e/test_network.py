@@ -224,11 +224,24 @@ def sandboxes_in_sequence(ctx):
     """In one pod: each finds what the first found, and leaves it so."""
     with Networks(ctx) as nets:
         ns = bridge_dual_stack(nets)
-        before, files = (nets.dump(ns), nets.tc(ns)), leaks.open_files()
+        before, files, kernel = (nets.dump(ns), nets.tc(ns)), leaks.open_files(), []
         for i in range(LONG_ROUNDS if ctx.long else ROUNDS):
             check_contains(nets.ok(ns, "ping -c 1 -W 10 10.88.0.1"), "1 packets received")
             check_equal((nets.dump(ns), nets.tc(ns)), before, f"round {i}")
+            kernel.append(leaks.kernel_kib())
         proc.wait_until(lambda: leaks.open_files() - files < FILES_TOLERATED, 20, "no file more is open", poll=0.05)
+        if ctx.long:
+            check(growth(kernel) < KERNEL_KIB_A_ROUND, f"the kernel's memory has grown by {growth(kernel):.1f} KiB a round")
+            print(f"     the kernel's memory, KiB a round: {growth(kernel):.1f}")
+
+
+KERNEL_KIB_A_ROUND = 16  # others work on the machine too; a link, a namespace or a socket is more
+
+
+def growth(values):
+    """A round: between the least of the first quarter and the least of the last, where nobody else was in the way."""
+    quarter = len(values) // 4
+    return (min(values[-quarter:]) - min(values[:quarter])) / (len(values) - quarter)
 
 
 @each(["4", "8"], vm=True)

@@ -161,6 +161,14 @@ def open_files():
         return int(f.read().split()[0])
 
 
+def kernel_kib():
+    """What the kernel itself has allocated and can only get back from who gives it: slabs, page tables, stacks, per-CPU
+    memory."""
+    with open("/proc/meminfo") as f:
+        fields = {name: int(rest.split()[0]) for name, rest in (line.split(":") for line in f)}
+    return sum(fields[name] for name in ("SUnreclaim", "PageTables", "KernelStack", "Percpu"))
+
+
 def held(sandbox):
     """{role: (fds, KiB of its own)} of the processes that are ours."""
     return {role: (proc.fds(pid), proc.private_kib(pid)) for role, pid in sandbox.roles().items()
