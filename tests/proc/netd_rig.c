@@ -42,6 +42,10 @@ void veth(void)
 	ip("link set peer0 addrgenmode none up");
 	ip("addr add 10.0.0.2/24 dev eth0");
 	ip("addr add fd00::2/64 dev eth0 nodad");
+	/* That there is a carrier the kernel tells a little later, which makes another dump. */
+	CHECK(system("for i in $(seq 100); do "
+		     "[ $(ip -o link show up | grep -c ' state UP ') = 2 ] && exit 0; sleep 0.05; "
+		     "done; exit 1") == 0);
 }
 
 void netns_dump(char ret[NETD_DUMP_MAX])
