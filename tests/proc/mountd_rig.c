@@ -102,17 +102,21 @@ void world_make(void)
 	make_bundle("first", SANDBOX, "\"path\":\"rootfs\"");
 }
 
+const char *rig_virtiofsd = RIG_VIRTIOFSD_C;
+
 struct rig rig_start(const char *const *more)
 {
+	char virtiofsd[64];
 	const char *args[16] = { "uid=0", "share=/mnt/share", "bundle=/mnt/bundles/first",
 		"sandbox=" SANDBOX, "rootfs_prefix=/mnt/snap", "rootfs_prefix=/mnt/none",
-		"stdio_prefix=/mnt/stdio", "virtiofsd=/usr/lib/qemu/virtiofsd" };
+		"stdio_prefix=/mnt/stdio", virtiofsd };
 	int ctl[2], log[2], frontend[2], agentd[2], vmmd[2], slot[2];
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	int bundle = open("/mnt/bundles/first", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct rig r = { .nothing = void_start() };
 	size_t n = 8;
 
+	snprintf(virtiofsd, sizeof(virtiofsd), "virtiofsd=%s", rig_virtiofsd);
 	while (more && *more)
 		args[n++] = *more++;
 	test_pair(ctl);

@@ -39,6 +39,11 @@ void make_snapshot(unsigned n);
 void make_bundle(const char *name, const char *sandbox, const char *root);
 
 /* more: further words of argv, or NULL. */
+/* What mountd takes virtiofsd for: by its path QEMU's, if a test does not say the other one. */
+#define RIG_VIRTIOFSD_C	   "/usr/lib/qemu/virtiofsd"
+#define RIG_VIRTIOFSD_RUST "/usr/libexec/virtiofsd"
+extern const char *rig_virtiofsd;
+
 struct rig rig_start(const char *const *more);
 struct rig rig_up(void);
 void rig_close(struct rig *r);

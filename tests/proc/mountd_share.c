@@ -20,20 +20,19 @@ static int ask_share(struct rig *r, struct error *err)
 	return role_ask(&r->role, &ipc_frontend_mountd, MOUNTD_START_SHARE, &req.base, err);
 }
 
-#define VIRTIOFSD "/usr/lib/qemu/virtiofsd"
-
 /* The real slot, with our end of mountd's channel to it. */
 static struct started slot_up(struct rig *r, const char *binary)
 {
-	static const char *const args[] = { "kind=virtiofsd", "uid=0", "binary=" VIRTIOFSD,
-		"share=/mnt/share", NULL };
+	char path[64];
+	const char *const args[] = { "kind=virtiofsd", "uid=0", path, "share=/mnt/share", NULL };
 	int ctl[2], null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	int file = open(binary, O_PATH | O_CLOEXEC);
 	int mountd = (int)syscall(SYS_pidfd_open, r->role.pid, 0);
 	struct started slot;
 
 	if (file < 0)
-		test_skip("no " VIRTIOFSD);
+		test_skip("no virtiofsd");
+	snprintf(path, sizeof(path), "binary=%s", rig_virtiofsd);
 	test_pair(ctl);
 
 	struct test_fd fds[] = {
@@ -178,12 +177,16 @@ static void check_root(int pid)
 TEST(share_with_the_real_virtiofsd)
 {
 	static const char *const ro[] = { "ro", NULL };
-	struct rig r = world_up(5);
 	struct started slot;
 	int worker, share;
+	struct rig r;
+
+	if (access(RIG_VIRTIOFSD_RUST, X_OK) == 0)
+		rig_virtiofsd = RIG_VIRTIOFSD_RUST;
+	r = world_up(5);
 
 	CHECK_OK(add_overlay(&r, 0, 3, two_layers, err)); /* before V exists */
-	slot = slot_up(&r, VIRTIOFSD);
+	slot = slot_up(&r, rig_virtiofsd);
 	check_root(slot.pid);
 	check_jail(slot.pid, SLOT_CAPS);
 	CHECK_OK(ask_share(&r, err));
@@ -229,7 +232,7 @@ TEST(a_slot_that_cannot_execute)
 	struct rig r = world_up(0);
 	struct started slot = slot_up(&r, "/etc/passwd");
 
-	CHECK_REFUSED(ask_share(&r, err), EACCES, "start virtiofsd: execute " VIRTIOFSD);
+	CHECK_REFUSED(ask_share(&r, err), EACCES, "start virtiofsd: execute " RIG_VIRTIOFSD_C);
 	role_close(&slot);
 	rig_close(&r);
 }
