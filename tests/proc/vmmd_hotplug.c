@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -255,19 +256,37 @@ TEST (disks) {
 	world_done(&w);
 }
 
+/* Whether QEMU has a block device open past the page cache. */
+static bool has_direct_device(int qemu)
+{
+	unsigned flags = 0;
+
+	for (int i = 0; i < 256 && !(flags & O_DIRECT); i++) {
+		char path[64];
+		struct stat st;
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", qemu, i);
+		if (stat(path, &st) < 0 || !S_ISBLK(st.st_mode))
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", qemu, i);
+		f = fopen(path, "re");
+		CHECK(f && fscanf(f, "pos: %*u flags: %o", &flags) == 1);
+		fclose(f);
+	}
+	return flags & O_DIRECT;
+}
+
 /* The file behind the device, as it is on the host once the guest has written and closed it. */
 static void the_guest_writes(struct world *w, const char *text)
 {
 	int64_t deadline = clock_ms() + 10000;
-	char got[64] = "", *nodes;
+	char got[64] = "";
 
 	add_block_device(w);
 	expect_done(w);
 	disk_seen(w);
-	nodes = proxy_ask(&w->proxy, "query-named-block-nodes", "{\"flat\":true}");
-	CHECK_CONTAINS(nodes, "\"drv\": \"host_device\"");
-	CHECK_CONTAINS(nodes, "\"direct\": true");
-	free(nodes);
+	CHECK(has_direct_device(w->rig.slot));
 	guest_set(w, "/dev/vda", text);
 	while (strcmp(got, text) != 0 && clock_ms() < deadline) {
 		CHECK(pread(backing, got, strlen(text), 0) >= 0);
@@ -434,6 +453,11 @@ TEST (cpus) {
 	static struct world w;
 
 	world_start(&w);
+	/* Newer ones (6.12.117 is one) count only what is there where they do not know the hypervisor. */
+	if (!is_kvm() && strchr(guest(&w, "cat", "/sys/devices/system/cpu/possible", ""), '-') == NULL) {
+		world_done(&w);
+		test_skip("the guest's kernel takes no further CPU from TCG");
+	}
 	if (is_kvm())
 		cpus_come_and_go(&w);
 	each_command_fails(&w, &cpu_kind, true);
