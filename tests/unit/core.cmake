@@ -31,5 +31,9 @@ if(Python3_FOUND)
 			${CMAKE_CURRENT_BINARY_DIR})
 	add_test(NAME unit/attack_cases
 		COMMAND ${Python3_EXECUTABLE} ${unit}/attack_cases.py ${CMAKE_SOURCE_DIR})
-	set_tests_properties(unit/proto_recursion unit/attack_cases PROPERTIES LABELS unit)
+	# A patch that no longer applies breaks no promise.
+	add_test(NAME unit/sabotage_patches
+		COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/sabotage/run --check)
+	set_tests_properties(unit/proto_recursion unit/attack_cases unit/sabotage_patches
+		PROPERTIES LABELS unit)
 endif()
