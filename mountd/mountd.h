@@ -31,5 +31,9 @@ struct mountd {
 	bool peer_lost; /* the frontend has asked for what no honest one asks for */
 };
 
+/* Sends an event with fds to agentd or vmmd. A receiver that is gone ends mountd. */
+int mountd_push(struct helper *h, int channel, const struct ipc_channel *def, uint16_t type,
+	const ProtobufCMessage *msg, const int *fds, size_t nfds, struct error *err);
+
 extern const struct helper_request mountd_requests[];
 extern const size_t mountd_n_requests;
