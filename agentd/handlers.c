@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "agent.pb-c.h"
+#include "agentd/devices.h"
 #include "agentd/ephemeral.h"
 #include "agentd/verbs.h"
 #include "common/id.h"
@@ -318,6 +319,8 @@ static int take_spec(struct agentd *a, uint32_t index, struct oci_spec *ret, str
 	r = oci_read(fds.fd[0], index, &spec, err);
 	if (r == 0)
 		r = ephemeral_amend(&spec, (const Ipc__Config *)config, err);
+	if (r == 0)
+		r = devices_amend(&spec, (const Ipc__Config *)config, err);
 	ipc_free(config);
 	if (r < 0)
 		return r;
@@ -471,6 +474,8 @@ static int send_create_container(struct agentd *a, struct request *req,
 	request.sandbox_pidns = spec->joins_pidns;
 	request.storages = spec->storages;
 	request.n_storages = spec->n_storages;
+	request.devices = spec->devices;
+	request.n_devices = spec->n_devices;
 	/* One truth about the terminal: the one the streams are relayed by. */
 	spec->spec->process->terminal = m->terminal;
 	return agent_call(a->agent, &agent_create_container, &request.base, on_container_created,

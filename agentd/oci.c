@@ -18,6 +18,7 @@
 enum {
 	REQUIRED = 1 << 0,
 	MAP = 1 << 1, /* an object of strings becomes StringEntry messages */
+	EVERY = 1 << 2, /* a number that is missing is -1 */
 };
 
 struct row {
@@ -140,8 +141,27 @@ static const struct row hugepage_rows[] = {
 	END,
 };
 
-/* Without devices, blockIO, network and rdma: they name the host's devices. */
+static const struct row device_rule_rows[] = {
+	{ "Allow", "allow", NULL, 0 },
+	{ "Type", "type", NULL, 0 },
+	{ "Major", "major", NULL, EVERY },
+	{ "Minor", "minor", NULL, EVERY },
+	{ "Access", "access", NULL, 0 },
+	END,
+};
+
+/* Without blockIO, network and rdma: they name the host's devices. Of rules for devices see devices.h. */
 static const struct row resources_rows[] = {
+	{ "Devices", "devices", device_rule_rows, 0 },
+	{ "Memory", "memory", memory_rows, 0 },
+	{ "CPU", "cpu", cpu_rows, 0 },
+	{ "Pids", "pids", pids_rows, 0 },
+	{ "HugepageLimits", "hugepageLimits", hugepage_rows, 0 },
+	END,
+};
+
+/* A container that runs keeps the rules that it has. */
+static const struct row update_rows[] = {
 	{ "Memory", "memory", memory_rows, 0 },
 	{ "CPU", "cpu", cpu_rows, 0 },
 	{ "Pids", "pids", pids_rows, 0 },
@@ -466,6 +486,8 @@ static int convert_rows(ProtobufCMessage *m, const struct row *rows, const struc
 			r = convert_field(m, f, row, value, &here, err);
 		else if (row->flags & REQUIRED)
 			r = bad(err, &here, "missing");
+		else if (row->flags & EVERY)
+			*(int64_t *)(void *)((char *)m + f->offset) = -1;
 		if (r < 0)
 			return r;
 	}
@@ -606,30 +628,6 @@ static void amend_namespaces(Grpc__Linux *linux_, bool *ret_joins_pidns)
 	linux_->n_namespaces = kept;
 }
 
-/* Character devices have the same numbers in every kernel; disks do not, and VFIO groups neither. */
-static int amend_devices(Grpc__Linux *linux_, struct error *err)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < linux_->n_devices; i++) {
-		Grpc__LinuxDevice *d = linux_->devices[i];
-
-		if (strcmp(d->type, "b") == 0)
-			return error_set(err, ENOTSUP,
-				"config.json: linux.devices[%zu]: %s is a block device; block "
-				"devices come with a later version",
-				i, d->path);
-		if (strncmp(d->path, "/dev/vfio/", strlen("/dev/vfio/")) == 0)
-			return error_set(err, ENOTSUP,
-				"config.json: linux.devices[%zu]: %s: VFIO devices come with a "
-				"later version",
-				i, d->path);
-		linux_->devices[kept++] = d;
-	}
-	linux_->n_devices = kept;
-	return 0;
-}
-
 static const char *annotation(const Grpc__Spec *spec, const char *key)
 {
 	for (size_t i = 0; i < spec->n_annotations; i++)
@@ -704,8 +702,6 @@ static int amend(Grpc__Spec *spec, unsigned index, bool *ret_joins_pidns, struct
 	r = set_string(&spec->root->path, root, err);
 	if (r == 0)
 		r = amend_mounts(spec, index, err);
-	if (r == 0)
-		r = amend_devices(spec->linux, err);
 	if (r == 0)
 		r = amend_annotations(spec, index, err);
 	if (r == 0)
@@ -861,7 +857,7 @@ int oci_parse_resources(const char *text, size_t len, Grpc__LinuxResources **ret
 	struct error *err)
 {
 	return parse_message("the resources", text, len, &grpc__linux_resources__descriptor,
-		resources_rows, (void *)ret, err);
+		update_rows, (void *)ret, err);
 }
 
 int oci_read(int fd, unsigned index, struct oci_spec *ret, struct error *err)
@@ -881,5 +877,8 @@ void oci_spec_done(struct oci_spec *s)
 	for (size_t i = 0; i < s->n_storages; i++)
 		grpc__storage__free_unpacked(s->storages[i], NULL);
 	free(s->storages);
+	for (size_t i = 0; i < s->n_devices; i++)
+		grpc__device__free_unpacked(s->devices[i], NULL);
+	free(s->devices);
 	*s = (struct oci_spec)OCI_SPEC_INIT;
 }

@@ -1,8 +1,8 @@
 /*
  * config.json to the agent's Spec: a pure function of its text. Walks one table
  * per message, so that what is passed on can be read off it; what has no row is
- * not. Then the host's part is taken out: its paths, devices, namespaces,
- * labels and hooks mean nothing in the guest.
+ * not. Then the host's part is taken out: its paths, namespaces, labels and
+ * hooks mean nothing in the guest. Devices are left to devices.h.
  */
 #pragma once
 
@@ -23,8 +23,10 @@
 struct oci_spec {
 	Grpc__Spec *spec;
 	bool joins_pidns; /* it named a pid namespace to join: the pod's */
-	Grpc__Storage **storages; /* what the guest mounts before: ephemeral.h */
+	Grpc__Storage **storages; /* what the guest mounts before: ephemeral.h, devices.h */
 	size_t n_storages;
+	Grpc__Device **devices; /* disks that are devices of the container: devices.h */
+	size_t n_devices;
 };
 
 #define OCI_SPEC_INIT { .spec = NULL }

@@ -26,10 +26,11 @@ TABLE(frontend_netd, "frontend-netd");
 
 static const struct ipc_message frontend_mountd_rows[] = {
 	{ MOUNTD_START_SHARE, "start_share", REQ(mountd_start_share) },
-	{ MOUNTD_ADD_CONTAINER, "add_container", REQ(mountd_add_container) },
+	{ MOUNTD_ADD_CONTAINER, "add_container", REQ_R(mountd_add_container) },
 	{ MOUNTD_REMOVE_CONTAINER, "remove_container", REQ(mountd_remove_container) },
 	{ MOUNTD_OPEN_STDIO, "open_stdio", REQ(mountd_open_stdio) },
 	{ MOUNTD_OPEN_EVENTS, "open_events", REQ(mountd_open_events), FDS(1, FD_UNIX_STREAM) },
+	{ MOUNTD_ADD_BLOCK, "add_block", REQ(mountd_add_block) },
 };
 TABLE(frontend_mountd, "frontend-mountd");
 

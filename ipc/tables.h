@@ -11,6 +11,7 @@ enum mountd_msg {
 	MOUNTD_REMOVE_CONTAINER,
 	MOUNTD_OPEN_STDIO,
 	MOUNTD_OPEN_EVENTS,
+	MOUNTD_ADD_BLOCK,
 };
 enum mountd_agentd_msg {
 	MOUNTD_AGENTD_CONFIG = 1,
@@ -85,6 +86,11 @@ extern const struct ipc_channel *const ipc_channels[];
 #define SHARE_VOLUME_FMT "c%u/v%u"
 #define SHARE_VOLUMES_MAX 128
 #define SHARE_TAG	 "kataShared"
+
+/* Disks of a VM: each takes one of its ports. */
+#define DISKS_MAX 16
+/* By this the guest finds one. */
+#define DISK_SERIAL_FMT "disk-%u"
 
 /* Of what AGENTD_TEXT brings under one number, and in one packet of it. */
 #define AGENTD_TEXT_MAX	 ((size_t)256 << 10)

@@ -10,18 +10,114 @@
 #include "common/fdio.h"
 #include "ipc/fds.h"
 #include "ipc/tables.h"
+#include "mountd/block.h"
 #include "mountd/mountd.h"
 #include "mountd/plan.h"
 #include "mountd/rootfs.h"
 #include "mountd/spec.h"
-#include "mountd/tree.h"
 #include "mountd/volume.h"
+
+/* Devices and block devices that are bound; a root is one more. */
+#define USES_MAX 64
+
+/* What CONFIG says of volumes in memory and of disks. */
+struct memories {
+	Ipc__Config__Memory item[SHARE_VOLUMES_MAX], *at[SHARE_VOLUMES_MAX];
+	size_t n;
+};
+
+struct uses {
+	Ipc__Config__Disk item[USES_MAX], *at[USES_MAX];
+	size_t n;
+};
+
+/* A container on its way. */
+struct adding {
+	struct mountd *m;
+	unsigned index;
+	const char *bundle; /* "": the first one */
+	const struct rootfs_plan *plan;
+	int config; /* its config.json */
+	bool host_devices;
+	struct memories memories;
+	struct uses uses;
+	struct container_reply *reply;
+};
+
+static struct block_place block_place(const struct mountd *m)
+{
+	return (struct block_place){ .proc = m->proc, .disks = &m->disks };
+}
+
+/* -- disks */
+
+/* In the answer each of them once. */
+static void reply_disk(struct container_reply *reply, const struct disk *disk)
+{
+	Ipc__MountdAddContainerReply__Disk *to = &reply->item[reply->msg.n_disks];
+
+	for (size_t i = 0; i < reply->msg.n_disks; i++)
+		if (reply->item[i].index == disk->index)
+			return;
+	ipc__mountd_add_container_reply__disk__init(to);
+	to->index = disk->index;
+	to->read_only = disk->read_only;
+	reply->at[reply->msg.n_disks++] = to;
+	reply->msg.disks = reply->at;
+}
+
+/* What a worker has found becomes a disk, unless it is one already. */
+static const struct disk *take_disk(struct adding *a, const struct block *b, struct fdlist *fds,
+	size_t at, struct error *err)
+{
+	struct disks *disks = &a->m->disks;
+	const struct disk *disk = disks_find(disks, &b->id);
+	int fd = fdlist_steal(fds, at);
+
+	if (!disk && fd >= 0)
+		return disks_add_consume(disks,
+			&(struct disk){ .id = b->id, .read_only = b->read_only, .fd = fd,
+				.container = a->index },
+			err);
+	fd_close(&fd);
+	if (!disk)
+		error_set(err, EIO, "the worker returned no disk");
+	return disk;
+}
+
+/* NULL with err. The caller says what it is for. */
+static Ipc__Config__Disk *use_disk(struct adding *a, const struct block *b, struct fdlist *fds,
+	size_t at, struct error *err)
+{
+	Ipc__Config__Disk *use = &a->uses.item[a->uses.n];
+	const struct disk *disk;
+
+	if (a->uses.n == USES_MAX) {
+		error_set(err, E2BIG, "more than %d block devices in one container", USES_MAX);
+		return NULL;
+	}
+	disk = take_disk(a, b, fds, at, err);
+	if (!disk)
+		return NULL;
+	reply_disk(a->reply, disk);
+	ipc__config__disk__init(use);
+	use->disk = disk->index;
+	use->read_only = b->read_only;
+	a->uses.at[a->uses.n++] = use;
+	return use;
+}
+
+/* -- config.json and the rootfs */
 
 struct add_job {
 	const struct mountd *m;
-	const char *bundle; /* "": the first one */
+	const char *bundle;
 	const struct rootfs_plan *plan;
 	int scratch;
+	struct root {
+		bool pod;
+		struct block block;
+	} root;
 };
 
 /*
@@ -66,61 +162,119 @@ static int open_bundle(const struct add_job *job, int *ret_bundle, int *ret_conf
 	return check_sandbox(job, ret_spec, err);
 }
 
-/* Returns config.json and the mount. */
-static int add_work(void *ctx, struct fdlist *ret_fds, struct error *err)
+static int make_root(struct add_job *job, int bundle, const struct spec *spec,
+	struct fdlist *ret_fds, struct error *err)
 {
-	const struct add_job *job = ctx;
-	CLEANUP(spec_done) struct spec spec = SPEC_INIT;
-	_cleanup_close_ int bundle = -1, config = -1, mnt = -1;
 	struct rootfs_place place = {
+		.bundle = bundle,
 		.scratch = job->scratch,
 		.proc = job->m->proc,
 		.prefixes = &job->m->rootfs,
 	};
+	struct block_place disks = block_place(job->m);
+	int r;
+
+	if (job->plan->kind != ROOTFS_BLOCK) {
+		r = rootfs_make(&place, job->plan, spec, err);
+		return r < 0 ? r : fdlist_add_consume(ret_fds, r);
+	}
+	r = block_open_source(&disks, &job->m->rootfs, job->plan->source, job->plan->readonly,
+		&job->root.block, ret_fds, err);
+	return r < 0 ? error_wrap(err, "rootfs mount of type %s", job->plan->fstype) : 0;
+}
+
+/* Returns config.json, and the mount or the disk. */
+static int add_work(void *ctx, struct fdlist *ret_fds, struct error *err)
+{
+	struct add_job *job = ctx;
+	CLEANUP(spec_done) struct spec spec = SPEC_INIT;
+	_cleanup_close_ int bundle = -1, config = -1;
 	int r = open_bundle(job, &bundle, &config, &spec, err);
 
 	if (r < 0)
 		return r;
-	place.bundle = bundle;
-	mnt = rootfs_make(&place, job->plan, &spec, err);
-	/* -EPROTO means something here, and a file system may answer with any number. */
-	if (mnt < 0)
-		return mnt == -EPROTO ? -EIO : mnt;
+	job->root.pod = spec.sandbox_id;
 	r = fdlist_add_consume(ret_fds, fd_steal(&config));
-	return r < 0 ? r : fdlist_add_consume(ret_fds, fd_steal(&mnt));
+	if (r == 0)
+		r = make_root(job, bundle, &spec, ret_fds, err);
+	/* It means something here, and a file system may answer with any number. */
+	return r == -EPROTO ? -EIO : r;
 }
 
 /* The worker and its place for layers, which goes whatever happens. */
-static int make_container(struct mountd *m, const char *bundle, const struct rootfs_plan *plan,
-	struct fdlist *ret_fds, struct error *err)
+static int run_add_work(const struct adding *a, struct root *ret, struct fdlist *ret_fds,
+	struct error *err)
 {
 	struct scratch scratch = SCRATCH_INIT;
-	struct add_job job = { .m = m, .bundle = bundle, .plan = plan };
+	struct add_job job = { .m = a->m, .bundle = a->bundle, .plan = a->plan };
 	int r = 0;
 
-	if (plan->kind == ROOTFS_OVERLAY)
-		r = share_scratch_make(&m->share, &scratch, err);
+	if (a->plan->kind == ROOTFS_OVERLAY)
+		r = share_scratch_make(&a->m->share, &scratch, err);
 	if (r < 0)
 		return r;
 	job.scratch = scratch.fd;
-	r = worker_run(&m->workers, "mounting the rootfs", add_work, &job, ret_fds, err);
-	share_scratch_done(&m->share, &scratch);
+	r = worker_run(&a->m->workers, "mounting the rootfs", add_work, &job, WORKER_NOTE(&job.root),
+		ret_fds, err);
+	share_scratch_done(&a->m->share, &scratch);
+	*ret = job.root;
 	return r;
 }
+
+static int use_root(struct adding *a, const struct block *b, struct fdlist *fds, struct error *err)
+{
+	Ipc__Config__Disk *use = use_disk(a, b, fds, 1, err);
+
+	if (!use)
+		return -err->code;
+	use->use = IPC__CONFIG__DISK__USE__ROOTFS;
+	use->fstype = (char *)a->plan->fstype;
+	use->options = (char **)a->plan->flags;
+	use->n_options = a->plan->n_flags;
+	return share_leave(&a->m->share, a->index, err);
+}
+
+/* c<index> with its rootfs, or nothing; and the config. */
+static int add_rootfs(struct adding *a, struct error *err)
+{
+	CLEANUP(fdlist_done) struct fdlist fds = FDLIST_INIT;
+	struct root root;
+	int r = run_add_work(a, &root, &fds, err);
+
+	if (r < 0)
+		return r;
+	if (fds.n < 1 || (!root.block.found && fds.n != 2))
+		return error_set(err, EIO, "the worker returned %zu fds", fds.n);
+	a->config = fdlist_steal(&fds, 0);
+	a->reply->msg.pod = root.pod;
+	if (root.block.found)
+		return use_root(a, &root.block, &fds, err);
+	return share_attach(&a->m->share, a->index, fds.fd[1], err);
+}
+
+/* -- volumes */
+
+enum volume_kind {
+	VOLUME_NONE,   /* there is no volume of this number */
+	VOLUME_SHARED, /* a mount */
+	VOLUME_MEMORY, /* a mount too: that is a tmpfs, which answers whoever asks it */
+	VOLUME_DISK,
+};
 
 struct volume_job {
 	const struct mountd *m;
 	int config;
 	unsigned number;
+	struct volume {
+		enum volume_kind kind;
+		struct block block;
+	} volume;
 };
 
-/*
- * Returns the mount, and for an emptyDir in memory a copy of it too: that is a tmpfs, which
- * answers whoever asks it. Nothing when there is no volume of this number.
- */
 static int volume_work(void *ctx, struct fdlist *ret_fds, struct error *err)
 {
-	const struct volume_job *job = ctx;
+	struct volume_job *job = ctx;
+	struct block_place place = block_place(job->m);
 	CLEANUP(spec_done) struct spec spec = SPEC_INIT;
 	struct spec_mount volume;
 	int is_memory, r = spec_read(job->config, &spec, err);
@@ -130,20 +284,15 @@ static int volume_work(void *ctx, struct fdlist *ret_fds, struct error *err)
 	if (job->number == SHARE_VOLUMES_MAX)
 		return error_set(err, E2BIG, "more than %d volumes", SHARE_VOLUMES_MAX);
 	is_memory = volume_is_memory(&volume, err);
-	r = is_memory < 0 ? is_memory : volume_make(job->m->proc, &volume, err);
+	r = is_memory < 0 ? is_memory :
+			    volume_make(&place, &volume, &job->volume.block, ret_fds, err);
 	if (r < 0)
 		return r == -EPROTO ? -EIO : r;
-	r = fdlist_add_consume(ret_fds, r);
-	if (r < 0 || !is_memory)
-		return r;
-	r = tree_clone(ret_fds->fd[0], false);
-	return r < 0 ? error_errno(err, errno, "bind") : fdlist_add_consume(ret_fds, r);
+	job->volume.kind = job->volume.block.found ? VOLUME_DISK :
+			   is_memory		   ? VOLUME_MEMORY :
+						     VOLUME_SHARED;
+	return 0;
 }
-
-struct memories {
-	Ipc__Config__Memory item[SHARE_VOLUMES_MAX], *at[SHARE_VOLUMES_MAX];
-	size_t n;
-};
 
 /* The guest's tmpfs will be what the host's is. */
 static int describe_memory(int mount, unsigned number, struct memories *to, struct error *err)
@@ -165,51 +314,150 @@ static int describe_memory(int mount, unsigned number, struct memories *to, stru
 	return 0;
 }
 
-static int place_volume(struct mountd *m, unsigned index, unsigned number, const struct fdlist *fds,
-	struct memories *memories, struct error *err)
+static int use_volume(struct adding *a, unsigned number, const struct block *b,
+	struct fdlist *fds, struct error *err)
 {
+	Ipc__Config__Disk *use = use_disk(a, b, fds, 0, err);
+
+	if (!use)
+		return -err->code;
+	use->use = IPC__CONFIG__DISK__USE__VOLUME;
+	use->number = number;
+	use->major = b->major;
+	use->minor = b->minor;
+	use->mode = b->mode;
+	use->uid = b->uid;
+	use->gid = b->gid;
+	return 0;
+}
+
+static int place_volume(struct adding *a, const struct volume_job *job, struct fdlist *fds,
+	struct error *err)
+{
+	struct share *share = &a->m->share;
 	int r;
 
-	if (fds->n == 1)
-		return share_attach_volume(&m->share, index, number, fds->fd[0], err);
-	r = describe_memory(fds->fd[0], number, memories, err);
-	return r < 0 ? r : share_leave_volume(&m->share, index, number, err);
+	if (job->volume.kind != VOLUME_DISK && fds->n != 1)
+		return error_set(err, EIO, "the worker returned %zu fds", fds->n);
+	if (job->volume.kind == VOLUME_SHARED)
+		return share_attach_volume(share, a->index, job->number, fds->fd[0], err);
+	if (job->volume.kind == VOLUME_MEMORY)
+		r = describe_memory(fds->fd[0], job->number, &a->memories, err);
+	else
+		r = use_volume(a, job->number, &job->volume.block, fds, err);
+	return r < 0 ? r : share_leave_volume(share, a->index, job->number, err);
 }
 
 /* One worker for each: whichever hangs, it is one, and its name is in the sentence. */
-static int add_volumes(struct mountd *m, unsigned index, int config, struct memories *memories,
-	struct error *err)
+static int add_volumes(struct adding *a, struct error *err)
 {
-	struct volume_job job = { .m = m, .config = config };
+	struct volume_job job = { .m = a->m, .config = a->config };
 
 	for (;; job.number++) {
 		CLEANUP(fdlist_done) struct fdlist fds = FDLIST_INIT;
 		char what[32];
 		int r;
 
+		job.volume = (struct volume){ .kind = VOLUME_NONE };
 		snprintf(what, sizeof(what), "mounting volume %u", job.number);
-		r = worker_run(&m->workers, what, volume_work, &job, &fds, err);
-		if (r < 0 || fds.n == 0)
+		r = worker_run(&a->m->workers, what, volume_work, &job, WORKER_NOTE(&job.volume),
+			&fds, err);
+		if (r < 0 || job.volume.kind == VOLUME_NONE)
 			return r;
-		r = place_volume(m, index, job.number, &fds, memories, err);
+		r = place_volume(a, &job, &fds, err);
 		if (r < 0)
 			return r;
 	}
 }
 
-/* The rootfs in the share, then the volumes beside it: all of them or nothing. */
-static int attach(struct mountd *m, unsigned index, const struct fdlist *fds,
-	struct memories *memories, struct error *err)
+/* -- devices */
+
+struct device_job {
+	const struct mountd *m;
+	int config;
+	unsigned number; /* among the block devices */
+	struct device {
+		bool host_devices;
+		uint32_t place; /* in linux.devices */
+		struct block block;
+	} device;
+};
+
+static int device_work(void *ctx, struct fdlist *ret_fds, struct error *err)
 {
-	struct error ignored = ERROR_INIT;
-	int r = share_attach(&m->share, index, fds->fd[1], err);
+	struct device_job *job = ctx;
+	struct block_place place = block_place(job->m);
+	CLEANUP(spec_done) struct spec spec = SPEC_INIT;
+	struct spec_device d;
+	int r = spec_read(job->config, &spec, err);
 
 	if (r < 0)
 		return r;
-	r = add_volumes(m, index, fds->fd[0], memories, err);
-	if (r < 0 && share_unmount(&m->share, index, &ignored) == 0)
-		share_remove(&m->share, index, &ignored);
+	job->device.host_devices = spec_has_host_devices(&spec);
+	if (job->device.host_devices || !spec_device(&spec, job->number, &d))
+		return 0;
+	job->device.place = (uint32_t)d.place;
+	r = block_open_number(&place, d.major, d.minor, d.readonly, &job->device.block, ret_fds, err);
+	if (r < 0)
+		error_wrap(err, "linux.devices[%zu]: %.80s", d.place, d.path ? d.path : "");
+	return r == -EPROTO ? -EIO : r;
+}
+
+static int add_devices(struct adding *a, struct error *err)
+{
+	struct device_job job = { .m = a->m, .config = a->config };
+
+	for (;; job.number++) {
+		CLEANUP(fdlist_done) struct fdlist fds = FDLIST_INIT;
+		Ipc__Config__Disk *use;
+		char what[40];
+		int r;
+
+		job.device = (struct device){ .place = 0 };
+		snprintf(what, sizeof(what), "opening block device %u", job.number);
+		r = worker_run(&a->m->workers, what, device_work, &job, WORKER_NOTE(&job.device),
+			&fds, err);
+		a->host_devices = job.device.host_devices;
+		if (r < 0 || !job.device.block.found)
+			return r;
+		use = use_disk(a, &job.device.block, &fds, 0, err);
+		if (!use)
+			return -err->code;
+		use->use = IPC__CONFIG__DISK__USE__DEVICE;
+		use->number = job.device.place;
+	}
+}
+
+/* -- all of it */
+
+/* The rootfs in the share, then the volumes beside it, and the disks: all of them or nothing. */
+static int attach(struct adding *a, struct error *err)
+{
+	struct error ignored = ERROR_INIT;
+	int r = add_rootfs(a, err);
+
+	if (r < 0)
+		return r;
+	r = add_volumes(a, err);
+	if (r == 0)
+		r = add_devices(a, err);
+	if (r < 0 && share_unmount(&a->m->share, a->index, &ignored) == 0)
+		share_remove(&a->m->share, a->index, &ignored);
 	return r;
+}
+
+static int send_config(struct helper *h, struct adding *a, struct error *err)
+{
+	Ipc__Config msg = IPC__CONFIG__INIT;
+
+	msg.index = a->index;
+	msg.memory = a->memories.at;
+	msg.n_memory = a->memories.n;
+	msg.disks = a->uses.at;
+	msg.n_disks = a->uses.n;
+	msg.host_devices = a->host_devices;
+	return mountd_push(h, MOUNTD_FD_AGENTD, &ipc_mountd_agentd, MOUNTD_AGENTD_CONFIG, &msg.base,
+		&a->config, 1, err);
 }
 
 static int read_plan(const Ipc__MountdAddContainer *req, struct rootfs_plan *ret, struct error *err)
@@ -228,27 +476,22 @@ static int read_plan(const Ipc__MountdAddContainer *req, struct rootfs_plan *ret
 	return rootfs_plan_read(ret, &mount, req->n_rootfs, err);
 }
 
-int add_container(struct helper *h, const Ipc__MountdAddContainer *req, struct error *err)
+int add_container(struct helper *h, const Ipc__MountdAddContainer *req,
+	struct container_reply *ret, struct error *err)
 {
-	struct mountd *m = h->ctx;
 	CLEANUP(rootfs_plan_done) struct rootfs_plan plan = ROOTFS_PLAN_INIT;
-	CLEANUP(fdlist_done) struct fdlist fds = FDLIST_INIT;
-	struct memories memories = { .n = 0 };
-	Ipc__Config msg = IPC__CONFIG__INIT;
+	struct mountd *m = h->ctx;
+	struct adding a = { .m = m, .index = req->index, .bundle = req->bundle, .plan = &plan,
+		.config = -1, .reply = ret };
 	int r = read_plan(req, &plan, err);
 
+	ipc__mountd_add_container_reply__init(&ret->msg);
 	if (r == 0)
-		r = make_container(m, req->bundle, &plan, &fds, err);
+		r = attach(&a, err);
+	if (r == 0)
+		r = send_config(h, &a, err);
+	fd_close(&a.config);
 	if (r < 0)
-		return r;
-	if (fds.n != 2)
-		return error_set(err, EIO, "the worker returned %zu fds", fds.n);
-	r = attach(m, req->index, &fds, &memories, err);
-	if (r < 0)
-		return r;
-	msg.index = req->index;
-	msg.memory = memories.at;
-	msg.n_memory = memories.n;
-	return mountd_push(h, MOUNTD_FD_AGENTD, &ipc_mountd_agentd, MOUNTD_AGENTD_CONFIG, &msg.base,
-		&fds.fd[0], 1, err);
+		disks_drop_unsent(&m->disks, a.index);
+	return r;
 }

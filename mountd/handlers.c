@@ -59,9 +59,30 @@ static int handle_start_share(struct helper *h, const ProtobufCMessage *request,
 static int handle_add_container(struct helper *h, const ProtobufCMessage *request,
 	const ProtobufCMessage **reply, struct fdlist *reply_fds, struct error *err)
 {
+	static struct container_reply answer;
+
+	(void)reply_fds;
+	*reply = &answer.msg.base;
+	return checked(h, add_container(h, (const Ipc__MountdAddContainer *)request, &answer, err));
+}
+
+/* ---------------------------------------------------------------------- ADD_BLOCK */
+
+static int handle_add_block(struct helper *h, const ProtobufCMessage *request,
+	const ProtobufCMessage **reply, struct fdlist *reply_fds, struct error *err)
+{
+	struct mountd *m = h->ctx;
+	uint32_t index = ((const Ipc__MountdAddBlock *)request)->index;
+	_cleanup_close_ int fd = disks_take_fd(&m->disks, index);
+	Ipc__Block msg = IPC__BLOCK__INIT;
+
 	(void)reply;
 	(void)reply_fds;
-	return checked(h, add_container(h, (const Ipc__MountdAddContainer *)request, err));
+	if (fd < 0)
+		return error_set(err, ENOENT, "disk %u is not to be plugged", index);
+	msg.index = index;
+	return mountd_push(h, MOUNTD_FD_VMMD, &ipc_mountd_vmmd, MOUNTD_VMMD_BLOCK, &msg.base, &fd,
+		1, err);
 }
 
 /* --------------------------------------------------------------- REMOVE_CONTAINER */
@@ -83,17 +104,23 @@ static int handle_remove_container(struct helper *h, const ProtobufCMessage *req
 	const ProtobufCMessage **reply, struct fdlist *reply_fds, struct error *err)
 {
 	struct mountd *m = h->ctx;
-	struct remove_job job = {
-		.share = &m->share,
-		.index = ((const Ipc__MountdRemoveContainer *)request)->index,
-	};
+	const Ipc__MountdRemoveContainer *req = (const Ipc__MountdRemoveContainer *)request;
+	struct remove_job job = { .share = &m->share, .index = req->index };
 	CLEANUP(fdlist_done) struct fdlist fds = FDLIST_INIT;
 	int r;
 
 	(void)reply;
 	(void)reply_fds;
+	/*
+	 * Whatever becomes of the rest: nobody has these any more. Nor those that the frontend has
+	 * never heard of, for it did not wait for our answer.
+	 */
+	for (size_t i = 0; i < req->n_disks; i++)
+		disks_forget(&m->disks, req->disks[i]);
+	disks_drop_unsent(&m->disks, req->index);
 	/* In a worker: the end of an overlay writes out its upper file system. */
-	r = worker_run(&m->workers, "unmounting the rootfs", remove_work, &job, &fds, err);
+	r = worker_run(&m->workers, "unmounting the rootfs", remove_work, &job,
+		WORKER_NOTHING, &fds, err);
 	return r < 0 ? r : share_remove(&m->share, job.index, err);
 }
 
@@ -133,7 +160,8 @@ static int handle_open_stdio(struct helper *h, const ProtobufCMessage *request,
 
 	(void)reply;
 	(void)reply_fds;
-	r = worker_run(&m->workers, "opening the streams", stdio_work, &job, &fds, err);
+	r = worker_run(&m->workers, "opening the streams", stdio_work, &job, WORKER_NOTHING,
+		&fds, err);
 	msg.process = req->process;
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(streams); i++) {
 		if (!*streams[i].path)
@@ -174,7 +202,8 @@ static int handle_open_events(struct helper *h, const ProtobufCMessage *request,
 	(void)reply;
 	if (!m->events)
 		return error_set(err, ENOENT, "containerd named no events socket at start");
-	return worker_run(&m->workers, "connecting to containerd", events_work, m, reply_fds, err);
+	return worker_run(&m->workers, "connecting to containerd", events_work, m,
+		WORKER_NOTHING, reply_fds, err);
 }
 
 #define ALWAYS (MOUNTD_STATE_READY | MOUNTD_STATE_SHARED)
@@ -182,6 +211,7 @@ static int handle_open_events(struct helper *h, const ProtobufCMessage *request,
 const struct helper_request mountd_requests[] = {
 	{ MOUNTD_START_SHARE, handle_start_share, MOUNTD_STATE_READY, MOUNTD_STATE_SHARED },
 	{ MOUNTD_ADD_CONTAINER, handle_add_container, ALWAYS, 0 },
+	{ MOUNTD_ADD_BLOCK, handle_add_block, ALWAYS, 0 },
 	{ MOUNTD_REMOVE_CONTAINER, handle_remove_container, ALWAYS, 0 },
 	{ MOUNTD_OPEN_STDIO, handle_open_stdio, ALWAYS, 0 },
 	{ MOUNTD_OPEN_EVENTS, handle_open_events, ALWAYS, 0 },

@@ -186,6 +186,7 @@ int main(int argc, char **argv)
 		.proc = -1,
 		.bundles = -1,
 		.workers = WORKERS_INIT(MOUNTD_TIMEOUT_MS),
+		.disks = DISKS_INIT,
 	};
 	struct settings settings = { .timeout_ms = MOUNTD_TIMEOUT_MS };
 	struct error err = ERROR_INIT;

@@ -5,6 +5,7 @@
 
 #include "common/options.h"
 #include "ipc/serve.h"
+#include "mountd/disks.h"
 #include "mountd/paths.h"
 #include "mountd/share.h"
 #include "mountd/virtiofsd.h"
@@ -28,6 +29,7 @@ struct mountd {
 	enum virtiofsd_flavour flavour;
 	struct prefixes rootfs, stdio;
 	struct workers workers;
+	struct disks disks;
 	bool peer_lost; /* the frontend has asked for what no honest one asks for */
 };
 

@@ -8,6 +8,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "common/fd.h"
+
 /* openat2() answers EAGAIN when something was renamed while it walked. */
 #define RENAME_RETRIES 32
 
@@ -143,27 +145,55 @@ static const struct prefix *prefix_of(const struct prefixes *p, const char *path
 	return found;
 }
 
-int prefixes_open_path(const struct prefixes *p, const char *what, const char *path,
-	uint64_t flags, struct error *err)
+/* The prefix that allows the path: NULL with err. */
+static const struct prefix *allowed(const struct prefixes *p, const char *what, const char *path,
+	struct error *err)
 {
 	const struct prefix *prefix;
-	int fd;
 
-	if (!path_is_normal(path))
-		return error_set(err, EINVAL,
+	if (!path_is_normal(path)) {
+		error_set(err, EINVAL,
 			"%s " PATH_FMT " is not an absolute path without '.', '..' and '//'", what,
 			path);
+		return NULL;
+	}
 	prefix = prefix_of(p, path);
 	if (!prefix)
-		return error_set(err, EPERM,
+		error_set(err, EPERM,
 			"%s " PATH_FMT " is beneath none of the directories of %s; "
 			"if it should be allowed, add its directory there",
 			what, path, p->key);
+	return prefix;
+}
+
+int prefixes_open_path(const struct prefixes *p, const char *what, const char *path,
+	uint64_t flags, struct error *err)
+{
+	const struct prefix *prefix = allowed(p, what, path, err);
+	int fd;
+
+	if (!prefix)
+		return -err->code;
 	if (prefix->fd < 0)
 		return error_set(err, ENOENT,
 			"%s " PATH_FMT ": the directory " PATH_FMT
 			" of %s did not exist when the sandbox was started",
 			what, path, prefix->path, p->key);
 	fd = path_open(prefix->fd, path_behind(path, prefix->path), flags, PATH_BENEATH);
+	return fd < 0 ? cannot_open(err, -fd, what, path) : fd;
+}
+
+int prefixes_open_dev(const struct prefixes *p, const char *what, const char *path,
+	struct error *err)
+{
+	_cleanup_close_ int dev = -1;
+	int fd;
+
+	if (!allowed(p, what, path, err))
+		return -err->code;
+	dev = path_open(AT_FDCWD, "/dev", O_PATH | O_DIRECTORY, 0);
+	fd = dev < 0 ? dev :
+		       path_open(dev, path_behind(path, "/dev"), O_PATH,
+				RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
 	return fd < 0 ? cannot_open(err, -fd, what, path) : fd;
 }

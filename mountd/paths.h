@@ -5,7 +5,7 @@
  *
  * A path of a peer is lexically normal, lies beneath one of the prefixes of
  * the configuration, and is walked from that prefix's directory fd without
- * following any symbolic link. Everything after the open works on the fd: who
+ * following any symbolic link (but for root's own in /dev). Everything after the open works on the fd: who
  * swaps a directory for a link afterwards changes nothing.
  */
 #pragma once
@@ -65,3 +65,10 @@ const char *path_behind(const char *path, const char *prefix);
  */
 int prefixes_open_path(const struct prefixes *p, const char *what, const char *path,
 	uint64_t flags, struct error *err);
+
+/*
+ * The same of a path in /dev, as an O_PATH fd. Links are followed as far as they stay in there:
+ * they are root's, and what /dev/mapper has of a device is one.
+ */
+int prefixes_open_dev(const struct prefixes *p, const char *what, const char *path,
+	struct error *err);

@@ -16,6 +16,14 @@ static const char *const overlay_flags[] = {
 	"volatile", "xino=auto", "xino=off", "xino=on",
 };
 
+/* Those of a file system that the guest mounts, which mean it and not the host's mount. */
+static const char *const block_flags[] = {
+	"async", "discard", "noatime", "nodiratime", "nodiscard", "noload", "norecovery", "nouuid",
+	"relatime", "sync",
+};
+
+static const char *const block_types[] = { "erofs", "ext4", "xfs" };
+
 static const char letters[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 void layer_name(unsigned i, char ret[LAYER_NAME_MAX])
@@ -88,14 +96,15 @@ static int set_once(char **to, const char *key, const char *value, struct error 
 	return *to ? 0 : error_errno(err, ENOMEM, "%s", key);
 }
 
-static int add_flag(struct rootfs_plan *plan, const char *option, struct error *err)
+static int add_flag(struct rootfs_plan *plan, const char *const *known, size_t n,
+	const char *option, struct error *err)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(overlay_flags); i++) {
-		if (strcmp(overlay_flags[i], option) != 0)
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(known[i], option) != 0)
 			continue;
-		if (plan->n_flags == OVERLAY_FLAGS_MAX)
-			return error_set(err, E2BIG, "more than %d options", OVERLAY_FLAGS_MAX);
-		plan->flags[plan->n_flags++] = overlay_flags[i];
+		if (plan->n_flags == ROOTFS_FLAGS_MAX)
+			return error_set(err, E2BIG, "more than %d options", ROOTFS_FLAGS_MAX);
+		plan->flags[plan->n_flags++] = known[i];
 		return 0;
 	}
 	return error_set(err, EINVAL,
@@ -125,7 +134,7 @@ static int overlay_option(struct rootfs_plan *plan, const char *option, struct e
 		return set_once(&plan->upper, "upperdir", option + 9, err);
 	if (strncmp(option, "workdir=", 8) == 0)
 		return set_once(&plan->work, "workdir", option + 8, err);
-	return add_flag(plan, option, err);
+	return add_flag(plan, overlay_flags, ARRAY_SIZE(overlay_flags), option, err);
 }
 
 static int read_overlay(struct rootfs_plan *plan, const struct rootfs_mount *m, struct error *err)
@@ -163,6 +172,33 @@ static int read_bind(struct rootfs_plan *plan, const struct rootfs_mount *m, str
 	return 0;
 }
 
+static const char *block_type(const char *type)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(block_types); i++)
+		if (strcmp(block_types[i], type) == 0)
+			return block_types[i];
+	return NULL;
+}
+
+/* "loop" is how a host would mount an image; here it becomes a disk in any case. */
+static int read_block(struct rootfs_plan *plan, const struct rootfs_mount *m, struct error *err)
+{
+	plan->source = m->source;
+	for (size_t i = 0; i < m->n_options; i++) {
+		const char *option = m->options[i];
+		int r;
+
+		if (common_option(plan, option) || strcmp(option, "loop") == 0)
+			continue;
+		r = add_flag(plan, block_flags, ARRAY_SIZE(block_flags), option, err);
+		if (r < 0)
+			return r;
+	}
+	if (strcmp(plan->fstype, "erofs") == 0)
+		plan->readonly = true;
+	return 0;
+}
+
 int rootfs_plan_read(struct rootfs_plan *plan, const struct rootfs_mount *mounts, size_t n,
 	struct error *err)
 {
@@ -182,6 +218,10 @@ int rootfs_plan_read(struct rootfs_plan *plan, const struct rootfs_mount *mounts
 		plan->kind = ROOTFS_BIND;
 		plan->recursive = mounts->type[0] == 'r';
 		r = read_bind(plan, mounts, err);
+	} else if (block_type(mounts->type)) {
+		plan->kind = ROOTFS_BLOCK;
+		plan->fstype = block_type(mounts->type);
+		r = read_block(plan, mounts, err);
 	} else {
 		return error_set(err, EOPNOTSUPP,
 			"rootfs mount of type " PATH_FMT

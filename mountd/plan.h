@@ -11,7 +11,7 @@
 
 /* More are refused. With names of one or two letters so many fit into fsconfig()'s 255 bytes. */
 #define LAYERS_MAX	  100
-#define OVERLAY_FLAGS_MAX 8
+#define ROOTFS_FLAGS_MAX 8
 
 /* containerd's types.Mount. */
 struct rootfs_mount {
@@ -24,20 +24,22 @@ enum rootfs_kind {
 	ROOTFS_BUNDLE,	/* no mount: what config.json's root.path names is there already */
 	ROOTFS_BIND,	/* the native snapshotter */
 	ROOTFS_OVERLAY, /* the overlayfs snapshotter */
+	ROOTFS_BLOCK,	/* a file system in a device or an image, for the guest to mount */
 };
 
 struct rootfs_plan {
 	enum rootfs_kind kind;
 	bool readonly;
 	bool recursive;	    /* bind: with what is mounted beneath it */
-	const char *source; /* bind: a path. The mount's. */
+	const char *source; /* bind, block: a path. The mount's. */
+	const char *fstype; /* block */
 
 	/* overlay: paths, unescaped, the plan's; upper and work are both there or both NULL */
 	char *layers[LAYERS_MAX]; /* topmost first */
 	unsigned n_layers;
 	char *upper, *work;
-	/* overlay: "key=value" or "key" to give the kernel; the mount's */
-	const char *flags[OVERLAY_FLAGS_MAX];
+	/* overlay, block: "key=value" or "key" to give the kernel, ours or the guest's */
+	const char *flags[ROOTFS_FLAGS_MAX];
 	unsigned n_flags;
 };
 

@@ -266,6 +266,8 @@ static int make_kind(const struct rootfs_place *place, const struct rootfs_plan 
 	case ROOTFS_OVERLAY:
 		r = make_overlay(place, plan, err);
 		return r < 0 ? error_wrap(err, "rootfs mount of type overlay") : r;
+	case ROOTFS_BLOCK:
+		break; /* a disk, which the host does not mount */
 	}
 	return error_set(err, EINVAL, "rootfs of unknown kind %d", plan->kind);
 }

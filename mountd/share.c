@@ -145,7 +145,12 @@ static void share_parent(char ret[SHARE_PATH_MAX], unsigned index)
 	*strrchr(ret, '/') = '\0';
 }
 
-int share_attach(struct share *s, unsigned index, int mount, struct error *err)
+static int put(struct share *s, const char *path, int mount)
+{
+	return move_mount(mount, "", s->share, path, MOVE_MOUNT_F_EMPTY_PATH) < 0 ? -errno : 0;
+}
+
+int share_leave(struct share *s, unsigned index, struct error *err)
 {
 	char parent[SHARE_PATH_MAX], path[SHARE_PATH_MAX];
 	struct error ignored = ERROR_INIT;
@@ -161,23 +166,31 @@ int share_attach(struct share *s, unsigned index, int mount, struct error *err)
 		return errno == EEXIST
 			? error_set(err, EEXIST, "container index %u was used before", index)
 			: error_errno(err, errno, "mkdir %s in the share", parent);
-	if (mkdirat(s->share, path, 0755) < 0 ||
-		move_mount(mount, "", s->share, path, MOVE_MOUNT_F_EMPTY_PATH) < 0) {
-		r = error_errno(err, errno, "mount %s in the share", path);
+	if (mkdirat(s->share, path, 0755) < 0) {
+		r = error_errno(err, errno, "mkdir %s in the share", path);
 		share_remove(s, index, &ignored);
 		return r;
 	}
 	return 0;
 }
 
+int share_attach(struct share *s, unsigned index, int mount, struct error *err)
+{
+	char path[SHARE_PATH_MAX];
+	struct error ignored = ERROR_INIT;
+	int r = share_leave(s, index, err);
+
+	share_path(path, index);
+	if (r == 0 && put(s, path, mount) < 0) {
+		r = error_errno(err, errno, "mount %s in the share", path);
+		share_remove(s, index, &ignored);
+	}
+	return r;
+}
+
 static void volume_path(char ret[SHARE_PATH_MAX], unsigned index, unsigned number)
 {
 	snprintf(ret, SHARE_PATH_MAX, SHARE_VOLUME_FMT, index, number);
-}
-
-static int put(struct share *s, const char *path, int mount)
-{
-	return move_mount(mount, "", s->share, path, MOVE_MOUNT_F_EMPTY_PATH) < 0 ? -errno : 0;
 }
 
 /*

@@ -48,6 +48,9 @@ void share_scratch_done(struct share *s, struct scratch *scratch);
 /* Puts a detached mount to c<index>/rootfs. -EEXIST: the index was used before. */
 int share_attach(struct share *s, unsigned index, int mount, struct error *err);
 
+/* In its place an empty directory: the guest mounts a disk there. */
+int share_leave(struct share *s, unsigned index, struct error *err);
+
 /* The same to c<index>/v<number>, after that; mount is of a directory or a file. */
 int share_attach_volume(struct share *s, unsigned index, unsigned number, int mount,
 	struct error *err);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "common/devices.h"
 #include "common/fd.h"
 #include "common/fdio.h"
 #include "common/io.h"
@@ -117,7 +118,7 @@ static const char *read_sandbox_id(struct json_object *json)
 
 int spec_parse(const char *text, size_t len, struct spec *ret, struct error *err)
 {
-	struct json_object *json, *root, *value;
+	struct json_object *json, *root, *linux_, *value;
 
 	if (len > SPEC_BYTES_MAX)
 		return error_set(err, EFBIG, "config.json has %zu bytes, the limit is %u", len,
@@ -127,6 +128,7 @@ int spec_parse(const char *text, size_t len, struct spec *ret, struct error *err
 		return -EINVAL;
 
 	root = member(json, "root", json_type_object);
+	linux_ = member(json, "linux", json_type_object);
 	value = member(root, "readonly", json_type_boolean);
 	*ret = (struct spec){
 		.json = json,
@@ -135,6 +137,9 @@ int spec_parse(const char *text, size_t len, struct spec *ret, struct error *err
 		.sandbox_id = read_sandbox_id(json),
 		.cwd = text_member(member(json, "process", json_type_object), "cwd"),
 		.mounts = member(json, "mounts", json_type_array),
+		.devices = member(linux_, "devices", json_type_array),
+		.device_rules = member(member(linux_, "resources", json_type_object), "devices",
+			json_type_array),
 	};
 	if (!ret->root_path || !*ret->root_path) {
 		spec_done(ret);
@@ -206,5 +211,99 @@ bool spec_volume(const struct spec *spec, size_t number, struct spec_mount *ret)
 		if (spec_mount(spec, i, ret) && ret->bind &&
 			strcmp(ret->destination, "/dev/shm") != 0 && number-- == 0)
 			return true;
+	return false;
+}
+
+static size_t length(struct json_object *array)
+{
+	return array ? json_object_array_length(array) : 0;
+}
+
+/* "major" or "minor"; -1: every one, or none. */
+static int64_t number_member(struct json_object *parent, const char *key)
+{
+	struct json_object *value = member(parent, key, json_type_int);
+
+	return value ? json_object_get_int64(value) : -1;
+}
+
+/* Is a rule or a device of this type? A rule without one is of all. */
+static bool is_type(struct json_object *o, const char *types)
+{
+	const char *type = text_member(o, "type");
+
+	return type && *type ? strchr(types, type[0]) != NULL : strchr(types, 'a') != NULL;
+}
+
+static bool is_allowed(struct json_object *rule)
+{
+	struct json_object *allow = member(rule, "allow", json_type_boolean);
+
+	return allow && json_object_get_boolean(allow);
+}
+
+static bool is_of(struct json_object *rule, int64_t major, int64_t minor)
+{
+	int64_t rule_major = number_member(rule, "major");
+	int64_t rule_minor = number_member(rule, "minor");
+
+	return (rule_major < 0 || rule_major == major) && (rule_minor < 0 || rule_minor == minor);
+}
+
+/* The last rule that is about writing decides. Without rules nothing is forbidden. */
+static bool may_be_written(const struct spec *spec, int64_t major, int64_t minor)
+{
+	size_t n = length(spec->device_rules);
+	bool may = n == 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *rule = json_object_array_get_idx(spec->device_rules, i);
+		const char *access = text_member(rule, "access");
+
+		if (is_type(rule, "ab") && is_of(rule, major, minor) &&
+			(!access || strchr(access, 'w')))
+			may = is_allowed(rule);
+	}
+	return may;
+}
+
+bool spec_device(const struct spec *spec, size_t number, struct spec_device *ret)
+{
+	size_t n = length(spec->devices);
+
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *d = json_object_array_get_idx(spec->devices, i);
+
+		if (!is_type(d, "b") || number-- > 0)
+			continue;
+		*ret = (struct spec_device){
+			.place = i,
+			.path = text_member(d, "path"),
+			.major = number_member(d, "major"),
+			.minor = number_member(d, "minor"),
+		};
+		ret->readonly = !may_be_written(spec, ret->major, ret->minor);
+		return true;
+	}
+	return false;
+}
+
+bool spec_has_host_devices(const struct spec *spec)
+{
+	bool all = false;
+
+	for (size_t i = 0; i < length(spec->device_rules); i++) {
+		struct json_object *rule = json_object_array_get_idx(spec->device_rules, i);
+
+		if (is_type(rule, "a") && is_of(rule, -1, -1))
+			all = is_allowed(rule);
+	}
+	for (size_t i = 0; all && i < length(spec->devices); i++) {
+		struct json_object *d = json_object_array_get_idx(spec->devices, i);
+
+		if (is_type(d, "cu") &&
+			!device_is_everywhere(number_member(d, "major"), number_member(d, "minor")))
+			return true;
+	}
 	return false;
 }

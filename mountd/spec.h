@@ -21,6 +21,7 @@ struct spec {
 	const char *sandbox_id; /* the pod it says it belongs to; NULL: none */
 	const char *cwd;	/* of the process; NULL: none */
 	struct json_object *mounts; /* an array, or NULL */
+	struct json_object *devices, *device_rules; /* of linux and of its resources; the same */
 };
 
 #define SPEC_INIT { .json = NULL }
@@ -53,3 +54,21 @@ bool spec_mount(const struct spec *spec, size_t i, struct spec_mount *ret);
  * for /dev/shm, which is the guest's. agentd counts in the same way. False: there are no more.
  */
 bool spec_volume(const struct spec *spec, size_t number, struct spec_mount *ret);
+
+/* A block device of linux.devices. */
+struct spec_device {
+	size_t place; /* in the list */
+	const char *path; /* in the container */
+	int64_t major, minor; /* of the host; -1: it has none */
+	bool readonly; /* the rules let nobody write to it */
+};
+
+/* The block device of this number, in the order of config.json. False: there are no more. */
+bool spec_device(const struct spec *spec, size_t number, struct spec_device *ret);
+
+/*
+ * Are linux.devices all of the host, as containerd and Docker fill them in for a privileged
+ * container? Everything is allowed then, and there are character devices that no VM has. Who names
+ * the devices that he wants gets rules for them, and not all that.
+ */
+bool spec_has_host_devices(const struct spec *spec);

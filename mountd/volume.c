@@ -200,39 +200,54 @@ static int open_source(const struct spec_mount *m, struct stat *ret_st, struct e
 		return error_errno(err, -fd, "its source " PATH_FMT, m->source);
 	if (fd_stat(fd, ret_st) < 0)
 		return error_errno(err, errno, "its source " PATH_FMT, m->source);
-	if (!S_ISDIR(ret_st->st_mode) && !S_ISREG(ret_st->st_mode))
+	if (!S_ISDIR(ret_st->st_mode) && !S_ISREG(ret_st->st_mode) && !S_ISBLK(ret_st->st_mode))
 		return error_set(err, EOPNOTSUPP,
-			"its source " PATH_FMT " is neither a directory nor a regular file: "
+			"its source " PATH_FMT
+			" is neither a directory, nor a regular file, nor a block device: "
 			"nobody at the other end of it would be in the VM",
 			m->source);
 	return fd_steal(&fd);
 }
 
-static int make(int proc, const struct spec_mount *m, struct error *err)
+static int make_tree(int proc, const struct spec_mount *m, int source, const struct stat *st,
+	struct error *err)
 {
-	struct stat st;
-	_cleanup_close_ int source = open_source(m, &st, err), tree = -1;
 	/* In a file nothing can be mounted. */
-	bool recursive = source >= 0 && m->recursive && S_ISDIR(st.st_mode);
-	int r = source;
+	bool recursive = m->recursive && S_ISDIR(st->st_mode);
+	_cleanup_close_ int tree = -1;
+	int r = check_own(source, m->source, err);
 
-	if (r >= 0)
-		r = check_own(source, m->source, err);
 	if (r < 0)
 		return r;
 	tree = tree_bind(source, recursive, err);
 	if (tree < 0)
 		return tree;
 	if (recursive)
-		r = check_beneath(proc, &st, err);
+		r = check_beneath(proc, st, err);
 	if (r == 0 && m->readonly)
 		r = tree_make_readonly(tree, m->readonly_recursive, err);
 	return r < 0 ? r : fd_steal(&tree);
 }
 
-int volume_make(int proc, const struct spec_mount *m, struct error *err)
+static int make(const struct block_place *place, const struct spec_mount *m, struct block *ret,
+	struct fdlist *ret_fds, struct error *err)
 {
-	int r = make(proc, m, err);
+	struct stat st;
+	_cleanup_close_ int source = open_source(m, &st, err);
+	int tree;
+
+	if (source < 0)
+		return source;
+	if (S_ISBLK(st.st_mode))
+		return block_open_node(place, source, m->readonly, ret, ret_fds, err);
+	tree = make_tree(place->proc, m, source, &st, err);
+	return tree < 0 ? tree : fdlist_add_consume(ret_fds, tree);
+}
+
+int volume_make(const struct block_place *place, const struct spec_mount *m, struct block *ret,
+	struct fdlist *ret_fds, struct error *err)
+{
+	int r = make(place, m, ret, ret_fds, err);
 
 	return r < 0 ? error_wrap(err, "volume %.80s", m->destination) : r;
 }

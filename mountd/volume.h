@@ -1,19 +1,21 @@
 /*
- * A volume: a directory or a file of the host that config.json binds into the
- * container, as a detached mount. Any path, as with runc: who writes config.json
+ * A volume: a directory, a file or a block device of the host that config.json binds into the
+ * container; the first two as a detached mount. Any path, as with runc: who writes config.json
  * decides. Only what the host's kernel shows of itself, which virtiofsd as uid 0
  * could write, never gets into a VM. For a worker.
  */
 #pragma once
 
+#include "mountd/block.h"
 #include "mountd/spec.h"
 
 /*
- * proc: a procfs that shows this process. The mount, or -errno with err. It is
- * nodev, and for the host's kernel read-only as the options say: the topmost
- * mount alone with "ro", all of them with "rro".
+ * 0, or -errno with err. Of a directory or a file ret_fds gets the mount: nodev, and for the host's
+ * kernel read-only as the options say: the topmost mount alone with "ro", all of them with "rro".
+ * A block device is *ret instead, and becomes a disk.
  */
-int volume_make(int proc, const struct spec_mount *m, struct error *err);
+int volume_make(const struct block_place *place, const struct spec_mount *m, struct block *ret,
+	struct fdlist *ret_fds, struct error *err);
 
 /*
  * An emptyDir whose medium is memory: a tmpfs that the kubelet has mounted on the

@@ -25,11 +25,12 @@ union fd_control {
 	char buf[CMSG_SPACE(FDLIST_MAX * sizeof(int))];
 };
 
-static int send_result(int sock, struct result *result, const struct fdlist *fds)
+static int send_result(int sock, struct result *result, struct worker_note note,
+	const struct fdlist *fds)
 {
 	union fd_control control;
-	struct iovec iov = { .iov_base = result, .iov_len = sizeof(*result) };
-	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct iovec iov[] = { { result, sizeof(*result) }, { note.data, note.size } };
+	struct msghdr mh = { .msg_iov = iov, .msg_iovlen = ARRAY_SIZE(iov) };
 
 	if (fds->n > 0) {
 		struct cmsghdr *c;
@@ -46,7 +47,7 @@ static int send_result(int sock, struct result *result, const struct fdlist *fds
 	return sendmsg(sock, &mh, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-static _Noreturn void work(int sock, worker_fn fn, void *ctx)
+static _Noreturn void work(int sock, worker_fn fn, void *ctx, struct worker_note note)
 {
 	/* A worker that hangs must not keep the channels open when mountd is gone. */
 	static const int channels[] = {
@@ -65,16 +66,17 @@ static _Noreturn void work(int sock, worker_fn fn, void *ctx)
 		result.code = -r;
 		memcpy(result.msg, err.msg, sizeof(result.msg));
 	}
-	_exit(send_result(sock, &result, &fds) < 0);
+	_exit(send_result(sock, &result, note, &fds) < 0);
 }
 
-static int take_result(int sock, struct result *result, struct fdlist *fds)
+static int take_result(int sock, struct result *result, struct worker_note note,
+	struct fdlist *fds)
 {
 	union fd_control control;
-	struct iovec iov = { .iov_base = result, .iov_len = sizeof(*result) };
+	struct iovec iov[] = { { result, sizeof(*result) }, { note.data, note.size } };
 	struct msghdr mh = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
+		.msg_iov = iov,
+		.msg_iovlen = ARRAY_SIZE(iov),
 		.msg_control = &control,
 		.msg_controllen = sizeof(control),
 	};
@@ -95,7 +97,7 @@ static int take_result(int sock, struct result *result, struct fdlist *fds)
 			fdlist_add_consume(fds, fd);
 		}
 	}
-	if (n != (ssize_t)sizeof(*result) || (mh.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
+	if (n != (ssize_t)(sizeof(*result) + note.size) || (mh.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
 		fdlist_done(fds);
 		return -EIO;
 	}
@@ -146,8 +148,8 @@ static int give_up(int *place, int *pidfd, const char *what, int timeout_ms, str
 		timeout_ms);
 }
 
-int worker_run(struct workers *w, const char *what, worker_fn fn, void *ctx, struct fdlist *ret_fds,
-	struct error *err)
+int worker_run(struct workers *w, const char *what, worker_fn fn, void *ctx,
+	struct worker_note note, struct fdlist *ret_fds, struct error *err)
 {
 	_cleanup_close_ int sock = -1, theirs = -1, pidfd = -1;
 	int *place = free_place(w);
@@ -168,13 +170,13 @@ int worker_run(struct workers *w, const char *what, worker_fn fn, void *ctx, str
 		return error_errno(err, errno, "%s: fork", what);
 	if (pid == 0) {
 		fd_close(&sock);
-		work(theirs, fn, ctx);
+		work(theirs, fn, ctx, note);
 	}
 	fd_close(&theirs);
 
 	if (!wait_readable(sock, w->timeout_ms))
 		return give_up(place, &pidfd, what, w->timeout_ms, err);
-	if (take_result(sock, &result, ret_fds) < 0)
+	if (take_result(sock, &result, note, ret_fds) < 0)
 		return error_set(err, EIO, "%s: the worker ended without an answer", what);
 	/* Its copies of what it returns are closed when it has ended: a FIFO's writer, for one. */
 	if (!wait_readable(pidfd, w->timeout_ms)) {

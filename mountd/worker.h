@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/fd.h"
@@ -28,8 +29,22 @@ struct workers {
 typedef int (*worker_fn)(void *ctx, struct fdlist *ret_fds, struct error *err);
 
 /*
+ * What a worker tells besides fds: bytes of the caller's, at most WORKER_NOTE_MAX, which fn fills
+ * in its copy and which come back when it succeeds.
+ */
+#define WORKER_NOTE_MAX 1024
+
+struct worker_note {
+	void *data;
+	size_t size;
+};
+
+#define WORKER_NOTE(v)	((struct worker_note){ (v), sizeof(*(v)) })
+#define WORKER_NOTHING	((struct worker_note){ NULL, 0 })
+
+/*
  * Runs fn in a worker. Blocks at most timeout_ms. what names the work in the
  * sentence when it takes longer (-ETIMEDOUT).
  */
-int worker_run(struct workers *w, const char *what, worker_fn fn, void *ctx, struct fdlist *ret_fds,
-	struct error *err);
+int worker_run(struct workers *w, const char *what, worker_fn fn, void *ctx,
+	struct worker_note note, struct fdlist *ret_fds, struct error *err);

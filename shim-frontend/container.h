@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "shim-frontend/disks.h"
 #include "shim-frontend/process.h"
 
 #define CONTAINERS_MAX 256
@@ -26,6 +27,7 @@ struct container {
 	struct process init;
 	struct process *execs;
 	unsigned n_execs;
+	struct container_disks disks;
 	bool gone; /* DELETING, and Delete has been answered */
 };
 

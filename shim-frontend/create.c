@@ -60,6 +60,32 @@ static const char *base_name(const char *path, size_t *len)
 	return path + start;
 }
 
+static enum step_result step_turn(struct flow *f)
+{
+	return disks_step_begin(rpc_flow_of(f)->fe, f);
+}
+
+static enum step_result undo_turn(struct flow *f)
+{
+	disks_end(rpc_flow_of(f)->fe);
+	return STEP_DONE;
+}
+
+static void added(struct flow *f, const ProtobufCMessage *reply)
+{
+	const Ipc__MountdAddContainerReply *r = (const Ipc__MountdAddContainerReply *)reply;
+	struct create_flow *cf = create_flow_of(f);
+	struct error err = ERROR_INIT;
+
+	/* An answer to an undo has none. */
+	if (f->undoing)
+		return;
+	cf->pod = r->pod;
+	if (disks_take(cf->op.fe, cf->container, r, &err) < 0)
+		frontend_fatal(cf->op.fe, &err); /* it is not the real mountd any more */
+	disks_end(cf->op.fe);
+}
+
 static enum step_result step_add(struct flow *f)
 {
 	struct create_flow *cf = create_flow_of(f);
@@ -86,15 +112,19 @@ static enum step_result step_add(struct flow *f)
 	request.bundle = name;
 	request.n_rootfs = r->n_rootfs;
 	request.rootfs = list;
-	return ask(f, &cf->op.fe->mountd, MOUNTD_ADD_CONTAINER, &request.base, MOUNT_MS, NULL);
+	return ask(f, &cf->op.fe->mountd, MOUNTD_ADD_CONTAINER, &request.base, MOUNT_MS, added);
 }
 
 static enum step_result undo_add(struct flow *f)
 {
 	struct create_flow *cf = create_flow_of(f);
 	Ipc__MountdRemoveContainer request = IPC__MOUNTD_REMOVE_CONTAINER__INIT;
+	uint32_t disks[DISKS_MAX];
 
 	request.index = cf->container->index;
+	request.n_disks = disks_forget(cf->op.fe, cf->container, disks);
+	request.disks = disks;
+	disks_gone(cf->op.fe, cf->container); /* nobody else is being created */
 	return ask(f, &cf->op.fe->mountd, MOUNTD_REMOVE_CONTAINER, &request.base, UNDO_MS, NULL);
 }
 
@@ -191,8 +221,11 @@ static enum step_result step_launch(struct flow *f)
 	request.memory_mib = fe->settings.memory_mib;
 	request.share = fe->settings.share;
 	network_fill(&fe->network, &request, nics, list);
+	request.ports = create_flow_of(f)->container->disks.n;
 	if (fe->network.may_come)
-		request.ports = NETWORK_LATE_MAX;
+		request.ports += NETWORK_LATE_MAX;
+	if (create_flow_of(f)->pod)
+		request.ports += DISKS_LATE_MAX;
 	return ask(f, &fe->vmmd, VMMD_LAUNCH, &request.base, LAUNCH_MS, launched);
 }
 
@@ -227,6 +260,22 @@ static enum step_result step_connect(struct flow *f)
 		return STEP_FAIL;
 	request.timeout_ms = (uint32_t)ms;
 	return ask(f, &fe->agentd, AGENTD_CONNECT, &request.base, ms + HELLO_MORE_MS, connected);
+}
+
+static enum step_result step_disks(struct flow *f)
+{
+	struct create_flow *cf = create_flow_of(f);
+
+	if (cf->container->disks.n == 0)
+		return STEP_DONE;
+	return vm_is_up(f) ? disks_step_plug(cf->op.fe, cf->container, f) : STEP_FAIL;
+}
+
+static enum step_result undo_disks(struct flow *f)
+{
+	struct create_flow *cf = create_flow_of(f);
+
+	return disks_step_unplug(cf->op.fe, cf->container, f);
 }
 
 static enum step_result step_network(struct flow *f)
@@ -303,6 +352,7 @@ static const struct flow_step first_steps[] = {
 	{ "start the VM", step_launch, NULL },
 	{ "run the VM", step_cont, NULL },
 	{ "wait for the guest's agent", step_connect, NULL },
+	{ "give the VM its disks", step_disks, NULL },
 	{ "set up the network in the guest", step_network, NULL },
 	{ "create the sandbox in the guest", step_sandbox, NULL },
 	{ "create the container in the guest", step_container, NULL },
@@ -310,7 +360,10 @@ static const struct flow_step first_steps[] = {
 
 static const struct flow_step later_steps[] = {
 	{ "forget an earlier exit", step_forget, NULL },
+	{ "wait for disks that leave", step_turn, undo_turn },
 	{ "mount its file systems", step_add, undo_add },
+	{ "give the VM its disks", step_nothing, undo_disks },
+	{ "give the VM its disks", step_disks, NULL },
 	{ "hand over the configuration", step_nothing, undo_agent },
 	{ "open stdio", step_stdio, NULL },
 	{ "create the container in the guest", step_container, NULL },

@@ -12,6 +12,7 @@ struct create_flow {
 	struct create_flow *next;
 	struct vm_waiter vm_waiter;
 	bool first; /* of the sandbox: starts the VM */
+	bool pod;   /* others may come */
 };
 
 static inline struct create_flow *create_flow_of(struct flow *f)

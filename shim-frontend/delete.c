@@ -62,12 +62,22 @@ static enum step_result step_guest(struct flow *f)
 		frontend_ms(df->fe, REMOVE_MS), NULL);
 }
 
+static enum step_result step_disks(struct flow *f)
+{
+	struct delete_flow *df = (struct delete_flow *)f;
+
+	return disks_step_unplug(df->fe, df->container, f);
+}
+
 static enum step_result step_unmount(struct flow *f)
 {
 	struct delete_flow *df = (struct delete_flow *)f;
 	Ipc__MountdRemoveContainer request = IPC__MOUNTD_REMOVE_CONTAINER__INIT;
+	uint32_t disks[DISKS_MAX];
 
 	request.index = df->container->index;
+	request.n_disks = disks_forget(df->fe, df->container, disks);
+	request.disks = disks;
 	return flow_call(f, &df->fe->mountd, MOUNTD_REMOVE_CONTAINER, &request.base,
 		frontend_ms(df->fe, UNMOUNT_MS), NULL);
 }
@@ -75,6 +85,7 @@ static enum step_result step_unmount(struct flow *f)
 static const struct flow_step steps[] = {
 	{ "record its exit", step_record, NULL },
 	{ "remove it from the guest", step_guest, NULL },
+	{ "take its disks from the VM", step_disks, NULL },
 	{ "unmount its root file system", step_unmount, NULL },
 };
 
@@ -126,6 +137,7 @@ static void finished(struct flow *f)
 {
 	struct delete_flow *df = (struct delete_flow *)f;
 
+	disks_gone(df->fe, df->container);
 	answer(df);
 	timer_done(&df->answer_by);
 	container_free(&df->fe->table, df->container);

@@ -6,6 +6,7 @@
  *	task_service.c  the RPC table
  *	create.c        Create as a flow over netd, mountd, vmmd, agentd
  *	network.c       the network's steps of it, and of a Start that finds more links
+ *	disks.c         which disks the VM has, and for whom
  *	exec.c          Exec as a flow over mountd, agentd; the end of an exec
  *	control.c       Pause, Resume, Update, Stats, ResizePty
  *	delete.c        Delete as a flow; Shutdown
@@ -70,6 +71,7 @@ struct frontend {
 	struct events events;
 	struct vm vm;
 	struct network network;
+	struct disks disks;
 	struct peer netd, mountd, vmmd, agentd, persistd;
 	struct watch ctl;
 

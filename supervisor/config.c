@@ -153,7 +153,7 @@ static void set_defaults(struct config *c, const char *prefix)
 {
 	static const char *const roots[] = { "/var/lib/containerd", "/run/containerd",
 		"/var/lib/docker", "/run/docker", "/var/lib/rancher/k3s/agent/containerd",
-		"/run/k3s/containerd", "/var/lib/containers", NULL };
+		"/run/k3s/containerd", "/var/lib/containers", "/dev/mapper", NULL };
 	static const char *const stdio[] = { "/run/containerd", "/var/run/docker", "/run/docker",
 		"/run/k3s/containerd", "/var/run/crio", "/run/crio", NULL };
 

@@ -5,6 +5,7 @@
 
 #include "common/fd.h"
 #include "common/fdio.h"
+#include "ipc/tables.h"
 #include "vmmd/block_device.h"
 #include "vmmd/json.h"
 #include "vmmd/plugged.h"
@@ -142,7 +143,7 @@ static int init_consume(struct block *b, struct block_device_config *config, str
 	int r;
 
 	snprintf(id, sizeof(id), "hot%u", b->base.number);
-	snprintf(serial, sizeof(serial), "disk-%u", b->base.index);
+	snprintf(serial, sizeof(serial), DISK_SERIAL_FMT, b->base.index);
 	config->id = id;
 	config->serial = serial;
 	config->set = FDSET_HOTPLUG + b->base.number;

@@ -12,7 +12,9 @@
 #include "agent.pb-c.h"
 #include "cgroup.h"
 #include "crun.h"
+#include "disk.h"
 #include "job.h"
+#include "modules.h"
 #include "oci_json.h"
 #include "process.h"
 #include "sandbox.h"
@@ -28,7 +30,7 @@
 struct container {
 	struct container *next;
 	char *id;
-	char **held; /* its root, and what lies beside it on the share and is bound into it */
+	char **held; /* its root, its disks, and what lies beside the root on the share and is bound into it */
 	size_t n_held;
 	struct process *processes; /* the init first */
 	struct job *job;           /* what is being done to the container as a whole */
@@ -83,22 +85,29 @@ static bool beside_root(const Grpc__Spec *spec, const char *path)
 	return strncmp(path, spec->root->path, (size_t)(slash + 1 - spec->root->path)) == 0;
 }
 
-static void note_held(struct container *c, const Grpc__Spec *spec)
+static void note_held(struct container *c, const Grpc__CreateContainerRequest *request)
 {
-	c->held = xcalloc(spec->n_mounts + 1, sizeof(*c->held));
+	const Grpc__Spec *spec = request->oci;
+
+	c->held = xcalloc(spec->n_mounts + request->n_storages + 1, sizeof(*c->held));
 	c->held[c->n_held++] = xstrdup(spec->root->path);
+	for (size_t i = 0; i < request->n_storages; i++)
+		if (storage_of_container(request->storages[i]) &&
+		        strcmp(request->storages[i]->mount_point, spec->root->path) != 0)
+			c->held[c->n_held++] = xstrdup(request->storages[i]->mount_point);
 	for (size_t i = 0; i < spec->n_mounts; i++)
 		if (beside_root(spec, spec->mounts[i]->source))
 			c->held[c->n_held++] = xstrdup(spec->mounts[i]->source);
 }
 
-static struct container *container_add(const char *id, const Grpc__Spec *spec, struct process *init)
+static struct container *container_add(
+        const Grpc__CreateContainerRequest *request, struct process *init)
 {
 	struct container **tail = &containers;
 	struct container *c = xcalloc(1, sizeof(*c));
 
-	c->id = xstrdup(id);
-	note_held(c, spec);
+	c->id = xstrdup(request->container_id);
+	note_held(c, request);
 	c->processes = init;
 	c->memory_events.fd = -1;
 	while (*tail)
@@ -378,26 +387,64 @@ static int sysctl_apply(const Grpc__Linux *linux_, struct error *err)
 	return 0;
 }
 
-static int create_work(const void *arg, struct job_report *report, struct error *err)
+/* Where the agent makes nodes that crun cannot make in a root: /dev alone can have them. The caller frees it. */
+static char *nodes_dir(const char *id)
 {
-	const struct create_args *args = arg;
+	return xasprintf("/dev/bulkhead/%s", id);
+}
+
+static void remove_nodes(const char *id)
+{
+	_cleanup_free_ char *dir = nodes_dir(id);
+
+	remove_tree(dir);
+}
+
+static int make_devices(const Grpc__CreateContainerRequest *request, struct error *err)
+{
+	_cleanup_free_ char *dir = nodes_dir(request->container_id);
+	const Grpc__Linux *linux_ = request->oci->linux;
+	int r = make_dirs(dir);
+
+	if (r < 0) {
+		errno = -r;
+		return error_errno(err, "mkdir %s", dir);
+	}
+	for (size_t i = 0; linux_ && i < linux_->n_devices; i++)
+		if (strcmp(linux_->devices[i]->type, "c") == 0 && linux_->devices[i]->major == 10 &&
+		        linux_->devices[i]->minor == 200)
+			modules_need("tun");
+	return disk_devices(request->oci, request->devices, request->n_devices, dir, err);
+}
+
+static int create_in_guest(const struct create_args *args, struct job_report *report,
+        struct error *err)
+{
 	const Grpc__CreateContainerRequest *request = args->request;
 	_cleanup_free_ char *cgroup = xasprintf("/bulkhead/%s", request->container_id);
 	struct crun_process p = {
 		.id = request->container_id,
 		.terminal = request->oci->process->terminal,
-		.json = oci_json_config(request->oci, args->pid_ns, cgroup),
 	};
-	struct error ignored;
 
 	if (storage_mount_all(request->storages, request->n_storages, err) < 0 ||
-	        sysctl_apply(request->oci->linux, err) < 0)
+	        sysctl_apply(request->oci->linux, err) < 0 || make_devices(request, err) < 0)
 		return -1;
 	for (size_t i = 0; i < args->container->n_held; i++)
 		share_hold(args->container->held[i]);
-	if (crun_create(&p, &report->pid, &report->fd, err) == 0)
+	p.json = oci_json_config(request->oci, args->pid_ns, cgroup);
+	return crun_create(&p, &report->pid, &report->fd, err);
+}
+
+static int create_work(const void *arg, struct job_report *report, struct error *err)
+{
+	const struct create_args *args = arg;
+	struct error ignored;
+
+	if (create_in_guest(args, report, err) == 0)
 		return 0;
 	(void)release_held(args->container, &ignored);
+	remove_nodes(args->request->container_id);
 	return -1;
 }
 
@@ -452,8 +499,11 @@ static int create_check(const Grpc__CreateContainerRequest *request, struct erro
 		return error_set(err, CODE_INVALID_ARGUMENT, "the spec lacks a process or a root");
 	if (spec->root->path[0] != '/')
 		return error_set(err, CODE_INVALID_ARGUMENT, "the root's path is not absolute");
-	if (request->n_devices > 0)
-		return error_set(err, CODE_INVALID_ARGUMENT, "devices are not supported");
+	for (size_t i = 0; i < request->n_devices; i++)
+		if (strcmp(request->devices[i]->type, "blk") != 0)
+			return error_set(err, CODE_INVALID_ARGUMENT,
+			        "devices of type \"%.32s\" are not supported",
+			        request->devices[i]->type);
 	if (request->stdin_port || request->stdout_port || request->stderr_port)
 		return error_set(err, CODE_INVALID_ARGUMENT, "vsock streams are not supported");
 	return 0;
@@ -489,7 +539,7 @@ void create_container(uint32_t stream, const ProtobufCMessage *message)
 		return;
 	}
 	args.pid_ns = request->sandbox_pidns ? shared_pid_ns() : NULL;
-	c = container_add(request->container_id, request->oci, init);
+	c = container_add(request, init);
 	spec.owner = c;
 	args.container = c;
 	c->job = job_start(&spec, &err);
@@ -661,6 +711,7 @@ static int remove_work(const void *arg, struct job_report *report, struct error 
 	cgroup_wait_empty(c->id);
 	if (crun_delete(c->id, err) < 0 || release_held(c, err) < 0)
 		return -1;
+	remove_nodes(c->id);
 	sync();
 	(void)file_write("/proc/sys/vm/drop_caches", "3");
 	return 0;

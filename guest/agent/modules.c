@@ -27,3 +27,11 @@ void modules_load(const char *list)
 	for (char *name = strtok_r(text, "\n", &save); name; name = strtok_r(NULL, "\n", &save))
 		module_load(name);
 }
+
+void modules_need(const char *name)
+{
+	_cleanup_free_ char *list = xasprintf("/lib/modules/need-%s", name);
+
+	if (access(list, F_OK) == 0)
+		modules_load(list);
+}

@@ -144,7 +144,8 @@ void destroy_sandbox(uint32_t stream, const ProtobufCMessage *message)
 void get_guest_details(uint32_t stream, const ProtobufCMessage *message)
 {
 	char *storage_handlers[] = { (char[]){ "virtio-fs" }, (char[]){ "ephemeral" },
-		(char[]){ "local" } };
+		(char[]){ "local" }, (char[]){ "blk" } };
+	char *device_handlers[] = { (char[]){ "blk" } };
 	const Grpc__GuestDetailsRequest *request = (const void *)message;
 	Grpc__GuestDetailsResponse response = GRPC__GUEST_DETAILS_RESPONSE__INIT;
 	Grpc__AgentDetails details = GRPC__AGENT_DETAILS__INIT;
@@ -155,6 +156,8 @@ void get_guest_details(uint32_t stream, const ProtobufCMessage *message)
 	details.supports_seccomp = true;
 	details.storage_handlers = storage_handlers;
 	details.n_storage_handlers = ARRAY_SIZE(storage_handlers);
+	details.device_handlers = device_handlers;
+	details.n_device_handlers = ARRAY_SIZE(device_handlers);
 	response.agent_details = &details;
 	if (request->mem_block_size &&
 	        file_read("/sys/devices/system/memory/block_size_bytes", text, sizeof(text)) > 0)

@@ -8,6 +8,9 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
+#include "disk.h"
+#include "modules.h"
+
 /* The mount points, one a line, in the order of mounting; locked while storages are mounted. */
 #define STORAGE_LIST "/run/bulkhead/storages"
 
@@ -94,13 +97,36 @@ static int mount_local(const Grpc__Storage *s, struct error *err)
 	return 0;
 }
 
+/* A disk of the host, which names it by its serial number. The host parses nothing of what is on it. */
+static int mount_blk(const Grpc__Storage *s, struct error *err)
+{
+	static const char *const types[] = { "erofs", "ext4", "xfs" };
+	Grpc__Storage disk = *s;
+	_cleanup_free_ char *node = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+		if (strcmp(s->fstype, types[i]) != 0)
+			continue;
+		node = disk_find(s->source, err);
+		if (!node)
+			return -1;
+		modules_need(types[i]);
+		disk.source = node;
+		return mount_fs(&disk, types[i], err);
+	}
+	return error_set(err, CODE_INVALID_ARGUMENT, "a disk with a file system of type \"%.32s\"",
+	        s->fstype);
+}
+
 static const struct {
 	const char *name;
 	int (*mount)(const Grpc__Storage *s, struct error *err);
+	bool of_container; /* and goes with it; the others are the sandbox's */
 } drivers[] = {
-	{ "virtio-fs", mount_virtio_fs },
-	{ "ephemeral", mount_ephemeral },
-	{ "local", mount_local },
+	{ "virtio-fs", mount_virtio_fs, false },
+	{ "ephemeral", mount_ephemeral, false },
+	{ "local", mount_local, false },
+	{ "blk", mount_blk, true },
 };
 
 static int apply_fs_group(const Grpc__Storage *s, struct error *err)
@@ -150,6 +176,8 @@ static int mount_one(const Grpc__Storage *s, int list_fd, struct error *err)
 		}
 		if (drivers[i].mount(s, err) < 0 || apply_fs_group(s, err) < 0)
 			return -1;
+		if (drivers[i].of_container)
+			return 0;
 		if (write(list_fd, line, strlen(line)) < 0)
 			return error_errno(err, "write %s", STORAGE_LIST);
 		return 0;
@@ -171,6 +199,14 @@ int storage_mount_all(Grpc__Storage *const *storages, size_t n, struct error *er
 		if (mount_one(storages[i], fd, err) < 0)
 			return -1;
 	return 0;
+}
+
+bool storage_of_container(const Grpc__Storage *s)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(drivers); i++)
+		if (strcmp(drivers[i].name, s->driver) == 0)
+			return drivers[i].of_container;
+	return false;
 }
 
 void storage_unmount_all(void)

@@ -195,6 +195,52 @@ void fx_shutdown(struct fx *fx, struct client *c)
 
 enum fx_links fx_links;
 
+/* With the disks that the test wants. */
+static Ipc__MountdAddContainerReply *fx_added(struct fx *fx)
+{
+	static Ipc__MountdAddContainerReply__Disk disk[DISKS_MAX + 1], *list[DISKS_MAX + 1];
+	static Ipc__MountdAddContainerReply added;
+
+	ipc__mountd_add_container_reply__init(&added);
+	added.pod = fx->pod;
+	added.disks = list;
+	for (; added.n_disks < fx->n_disks; added.n_disks++) {
+		list[added.n_disks] = &disk[added.n_disks];
+		ipc__mountd_add_container_reply__disk__init(list[added.n_disks]);
+		list[added.n_disks]->index = fx->disks[added.n_disks];
+		list[added.n_disks]->read_only = fx->disks[added.n_disks] % 2;
+	}
+	return &added;
+}
+
+/* What is about disks in a request: "+2ro" plugged read-only, "-2" taken away, "!2" forgotten. */
+static void note_disks(struct fx *fx, const ProtobufCMessage *m)
+{
+	char word[64];
+
+	if (m->descriptor == &ipc__vmmd_add_block__descriptor) {
+		const Ipc__VmmdAddBlock *add = (const Ipc__VmmdAddBlock *)m;
+
+		snprintf(word, sizeof(word), "+%u%s ", add->index, add->read_only ? "ro" : "");
+		append(fx->disk_trace, sizeof(fx->disk_trace), word);
+	}
+	if (m->descriptor == &ipc__vmmd_remove__descriptor) {
+		const Ipc__VmmdRemove *remove = (const Ipc__VmmdRemove *)m;
+
+		CHECK_INT(remove->kind, IPC__VMMD_REMOVE__KIND__BLOCK);
+		snprintf(word, sizeof(word), "-%u ", remove->index);
+		append(fx->disk_trace, sizeof(fx->disk_trace), word);
+	}
+	if (m->descriptor == &ipc__mountd_remove_container__descriptor) {
+		const Ipc__MountdRemoveContainer *remove = (const Ipc__MountdRemoveContainer *)m;
+
+		for (size_t i = 0; i < remove->n_disks; i++) {
+			snprintf(word, sizeof(word), "!%u ", remove->disks[i]);
+			append(fx->disk_trace, sizeof(fx->disk_trace), word);
+		}
+	}
+}
+
 static void send_reply(struct fx *fx, enum peer_nr p, const struct ipc_header *h)
 {
 	const struct ipc_message *row = ipc_channel_message(peers[p].channel, h->type);
@@ -238,6 +284,8 @@ static void send_reply(struct fx *fx, enum peer_nr p, const struct ipc_header *h
 	}
 	if (strcmp(row->name, "stats") == 0)
 		msg = &stats.base;
+	if (strcmp(row->name, "add_container") == 0)
+		msg = &fx_added(fx)->base;
 	if (strcmp(row->name, "open_events") == 0) {
 		fx->n_opens++;
 		CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
@@ -278,6 +326,7 @@ static void note(struct fx *fx, const struct ipc_packet *packet)
 	if (m->descriptor == &ipc__mountd_add_container__descriptor)
 		snprintf(fx->last_bundle, sizeof(fx->last_bundle), "%s",
 			((Ipc__MountdAddContainer *)m)->bundle);
+	note_disks(fx, m);
 	if (m->descriptor == &ipc__persistd_record__descriptor) {
 		fx->recorded = ((Ipc__PersistdRecord *)m)->status;
 		fx->n_records++;

@@ -67,6 +67,10 @@ struct fx {
 	uint32_t last_exec;                /* process of EXEC */
 	size_t text_len;                   /* of all TEXT */
 	uint32_t ports;                    /* of LAUNCH */
+	uint32_t disks[32];                /* that ADD_CONTAINER answers with; odd ones are read-only */
+	unsigned n_disks;
+	bool pod;              /* and that */
+	char disk_trace[4096]; /* "+2 -2 !2 ": plugged, taken away, forgotten by mountd */
 	uint32_t recorded;                 /* status of the last RECORD */
 	unsigned n_records;
 	const char *stdin_path; /* for fx_create() */

@@ -34,12 +34,13 @@ static struct run {
 
 /* ---- instead of worker.c, rootfs.c and share.c ---- */
 
-int worker_run(struct workers *w, const char *what, worker_fn fn, void *ctx, struct fdlist *ret_fds,
-	struct error *err)
+int worker_run(struct workers *w, const char *what, worker_fn fn, void *ctx,
+	struct worker_note note, struct fdlist *ret_fds, struct error *err)
 {
 	int r = fn(ctx, ret_fds, err);
 
 	(void)w;
+	SIM_CHECK(note.size <= WORKER_NOTE_MAX);
 	(void)what;
 	SIM_CHECK(r < 0 || !err->code);
 	if (r < 0)
@@ -74,7 +75,7 @@ int rootfs_make(const struct rootfs_place *place, const struct rootfs_plan *plan
 	char name[LAYER_NAME_MAX];
 	int r = 0;
 
-	SIM_CHECK(plan->n_layers <= LAYERS_MAX && plan->n_flags <= OVERLAY_FLAGS_MAX);
+	SIM_CHECK(plan->n_layers <= LAYERS_MAX && plan->n_flags <= ROOTFS_FLAGS_MAX);
 	SIM_CHECK(spec->root_path && spec->root_path[0]);
 	for (unsigned i = 0; r == 0 && i < plan->n_layers; i++) {
 		layer_name(i, name);
@@ -102,6 +103,12 @@ void share_scratch_done(struct share *s, struct scratch *scratch)
 {
 	(void)s;
 	(void)scratch;
+}
+
+int share_leave(struct share *s, unsigned index, struct error *err)
+{
+	(void)s;
+	return index % 8 == 7 ? error_set(err, EEXIST, "index %u", index) : 0;
 }
 
 int share_attach(struct share *s, unsigned index, int mount, struct error *err)
@@ -153,6 +160,10 @@ static void make_files(void)
 	static const char config[] = "{\"root\":{\"path\":\"rootfs\"},\"annotations\":"
 				     "{\"io.kubernetes.cri.sandbox-id\":\"s1\"}}";
 
+	char sector[513];
+
+	memset(sector, 'x', sizeof(sector));
+	sector[512] = '\0';
 	own_mkdir("bundles");
 	own_mkdir("bundles/s1");
 	own_file("bundles/s1/config.json", config);
@@ -166,6 +177,7 @@ static void make_files(void)
 	own_mkdir("allowed/a");
 	own_mkdir("allowed/a/b");
 	own_file("allowed/file", "");
+	own_file("allowed/disk", sector);
 	own_link("allowed/out", "/etc");
 	own_fifo("allowed/in");
 	own_fifo("allowed/a/o");
@@ -228,6 +240,7 @@ static bool next(void *ctx)
 		return false;
 	if (run.in.left == 0) {
 		peer_read(&run.agentd);
+		peer_read(&run.vmmd);
 		peer_close(&run.slot);
 		peer_close(&run.frontend);
 		return true;
@@ -268,6 +281,20 @@ static void fds_came(void *ctx, const struct ipc_header *hdr, const uint8_t *pay
 		SIM_CHECK(fstat(fds->fd[i], &st) == 0 && S_ISFIFO(st.st_mode));
 }
 
+/* And a disk is an image that the frontend may name. */
+static void disk_came(void *ctx, const struct ipc_header *hdr, const uint8_t *payload,
+	struct fdlist *fds)
+{
+	struct stat st;
+
+	(void)ctx;
+	(void)payload;
+	if (hdr->type != MOUNTD_VMMD_BLOCK)
+		return;
+	SIM_CHECK(fds->n == 1 && fstat(fds->fd[0], &st) == 0 && S_ISREG(st.st_mode));
+	check_beneath(fds->fd[0]);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static bool prepared;
@@ -279,11 +306,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	prepared = true;
 	run.in = (struct bytes){ data, size };
 	run.mountd.peer_lost = false;
+	for (uint32_t disk = 1; disk <= run.mountd.disks.last; disk++)
+		disks_forget(&run.mountd.disks, disk);
+	run.mountd.disks = (struct disks)DISKS_INIT;
 	peer_open(&run.frontend, &ipc_frontend_mountd, MOUNTD_FD_FRONTEND);
 	peer_open(&run.slot, &ipc_slot, MOUNTD_FD_SLOT);
 	peer_open(&run.agentd, &ipc_mountd_agentd, MOUNTD_FD_AGENTD);
 	peer_open(&run.vmmd, &ipc_mountd_vmmd, MOUNTD_FD_VMMD);
 	run.agentd.fds_came = fds_came;
+	run.vmmd.fds_came = disk_came;
 	sim_theirs(fcntl(run.bundle, F_DUPFD_CLOEXEC, 0), MOUNTD_FD_BUNDLE);
 	sim_run(&sim);
 	while ((fd = accept4(run.events, NULL, NULL, SOCK_CLOEXEC)) >= 0)

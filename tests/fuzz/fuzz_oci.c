@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "agentd/devices.h"
 #include "agentd/oci.h"
 #include "tests/fuzz/lib/input.h"
 #include "tests/fuzz/lib/sim.h"
@@ -27,8 +28,15 @@ static void check_linux(const Grpc__Linux *l)
 		SIM_CHECK(!l->namespaces[i]->path[0]);
 		SIM_CHECK(strcmp(l->namespaces[i]->type, "network") != 0);
 	}
+	/* There is no disk in the VM. */
 	for (size_t i = 0; i < l->n_devices; i++)
 		SIM_CHECK(strcmp(l->devices[i]->type, "b") != 0);
+	for (size_t i = 0; l->resources && i < l->resources->n_devices; i++) {
+		const Grpc__LinuxDeviceCgroup *r = l->resources->devices[i];
+
+		SIM_CHECK(r->type[0] && r->access[0]);
+		SIM_CHECK(!r->allow || strcmp(r->type, "b") != 0 || (r->major < 0 && r->minor < 0));
+	}
 }
 
 static void check_travels(const Grpc__Spec *spec)
@@ -50,6 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	unsigned index = in_u8(&in);
 	_cleanup_free_ char *text = malloc(in.left + 1);
 	struct oci_spec s = OCI_SPEC_INIT;
+	Ipc__Config config = IPC__CONFIG__INIT;
 	struct error err = ERROR_INIT;
 	int r;
 
@@ -62,6 +71,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	SIM_CHECK(s.spec->process->n_args > 0);
 	SIM_CHECK(strncmp(s.spec->root->path, GUEST_SHARE, strlen(GUEST_SHARE)) == 0);
+	config.index = index;
+	config.host_devices = index & 1;
+	if (devices_amend(&s, &config, &err) < 0) {
+		SIM_CHECK(err.code);
+		oci_spec_done(&s);
+		return 0;
+	}
 	check_mounts(s.spec);
 	check_linux(s.spec->linux);
 	check_travels(s.spec);

@@ -121,6 +121,12 @@ void role_log_contains(struct started *r, const char *text)
 int role_ask(struct started *r, const struct ipc_channel *def, uint16_t type,
 	const ProtobufCMessage *request, struct error *err)
 {
+	return role_ask_for(r, def, type, request, NULL, err);
+}
+
+int role_ask_for(struct started *r, const struct ipc_channel *def, uint16_t type,
+	const ProtobufCMessage *request, ProtobufCMessage **ret, struct error *err)
+{
 	static uint32_t seq;
 	struct ipc_packet p;
 
@@ -133,6 +139,8 @@ int role_ask(struct started *r, const struct ipc_channel *def, uint16_t type,
 	CHECK_INT(p.hdr.seq, seq);
 	CHECK_INT(p.hdr.type, type);
 	if (p.hdr.kind == IPC_REPLY) {
+		if (ret)
+			*ret = ipc_decode(&p, err);
 		ipc_packet_done(&p);
 		return 0;
 	}

@@ -50,6 +50,9 @@ void role_log_contains(struct started *r, const char *text);
 /* One request and its answer: 0, or the code of IPC_ERROR with its sentence in err. */
 int role_ask(struct started *r, const struct ipc_channel *def, uint16_t type,
 	const ProtobufCMessage *request, struct error *err);
+/* The same with the answer's message, if there is one: ipc_free(). */
+int role_ask_for(struct started *r, const struct ipc_channel *def, uint16_t type,
+	const ProtobufCMessage *request, ProtobufCMessage **ret, struct error *err);
 
 /* The value of "<key>:\t" in /proc/<pid>/status. */
 void proc_status(int pid, const char *key, char *ret, size_t size);

@@ -205,8 +205,26 @@ static void check_config(struct rig *r, unsigned index)
 	r->n_memory = msg->n_memory;
 	if (msg->n_memory)
 		r->memory = *msg->memory[0];
+	r->host_devices = msg->host_devices;
+	r->n_uses = msg->n_disks;
+	for (size_t i = 0; i < msg->n_disks && i < ARRAY_SIZE(r->uses); i++) {
+		r->uses[i] = *msg->disks[i];
+		snprintf(r->fstype, sizeof(r->fstype), "%s", msg->disks[i]->fstype);
+	}
 	ipc_free(&msg->base);
 	ipc_packet_done(&p);
+}
+
+static void take_answer(struct rig *r, Ipc__MountdAddContainerReply *answer)
+{
+	CHECK(answer && answer->n_disks <= DISKS_MAX);
+	r->pod = answer->pod;
+	r->n_disks = answer->n_disks;
+	for (size_t i = 0; i < answer->n_disks; i++) {
+		r->disks[i] = answer->disks[i]->index;
+		r->read_only[i] = answer->disks[i]->read_only;
+	}
+	ipc_free(&answer->base);
 }
 
 int add(struct rig *r, unsigned index, const char *bundle, const char *type, const char *source,
@@ -215,6 +233,7 @@ int add(struct rig *r, unsigned index, const char *bundle, const char *type, con
 	Ipc__MountdAddContainer__Mount mount = IPC__MOUNTD_ADD_CONTAINER__MOUNT__INIT;
 	Ipc__MountdAddContainer__Mount *mounts[] = { &mount };
 	Ipc__MountdAddContainer req = IPC__MOUNTD_ADD_CONTAINER__INIT;
+	Ipc__MountdAddContainerReply *answer = NULL;
 	int code;
 
 	req.index = index;
@@ -228,9 +247,12 @@ int add(struct rig *r, unsigned index, const char *bundle, const char *type, con
 		req.rootfs = mounts;
 		req.n_rootfs = 1;
 	}
-	code = role_ask(&r->role, &ipc_frontend_mountd, MOUNTD_ADD_CONTAINER, &req.base, err);
-	if (code == 0)
+	code = role_ask_for(&r->role, &ipc_frontend_mountd, MOUNTD_ADD_CONTAINER, &req.base,
+		(ProtobufCMessage **)&answer, err);
+	if (code == 0) {
+		take_answer(r, answer);
 		check_config(r, index);
+	}
 	return code;
 }
 
@@ -253,6 +275,16 @@ int del(struct rig *r, unsigned index, struct error *err)
 	Ipc__MountdRemoveContainer req = IPC__MOUNTD_REMOVE_CONTAINER__INIT;
 
 	req.index = index;
+	return role_ask(&r->role, &ipc_frontend_mountd, MOUNTD_REMOVE_CONTAINER, &req.base, err);
+}
+
+int del_with_disks(struct rig *r, unsigned index, struct error *err)
+{
+	Ipc__MountdRemoveContainer req = IPC__MOUNTD_REMOVE_CONTAINER__INIT;
+
+	req.index = index;
+	req.disks = r->disks;
+	req.n_disks = r->n_disks;
 	return role_ask(&r->role, &ipc_frontend_mountd, MOUNTD_REMOVE_CONTAINER, &req.base, err);
 }
 

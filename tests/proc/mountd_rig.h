@@ -25,6 +25,14 @@ struct rig {
 	int nothing; /* pidfd of the void */
 	size_t n_memory; /* what the last CONFIG said of volumes in memory: how many, the first */
 	Ipc__Config__Memory memory;
+	/* what it said of disks, and the last answer */
+	size_t n_uses;
+	Ipc__Config__Disk uses[4];
+	char fstype[16];
+	bool host_devices, pod;
+	size_t n_disks;
+	uint32_t disks[DISKS_MAX];
+	bool read_only[DISKS_MAX];
 };
 
 void world_make(void);
@@ -58,6 +66,8 @@ int add(struct rig *r, unsigned index, const char *bundle, const char *type, con
 int add_overlay(struct rig *r, unsigned index, unsigned top, const unsigned *below,
 	struct error *err);
 int del(struct rig *r, unsigned index, struct error *err);
+/* The same, and the disks that the last add() has told of are gone. */
+int del_with_disks(struct rig *r, unsigned index, struct error *err);
 int ask_stdio(struct rig *r, uint32_t process, const char *in, const char *out, const char *errors,
 	struct error *err);
 

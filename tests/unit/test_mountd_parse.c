@@ -188,8 +188,31 @@ TEST(overlay_refusals)
 	refused("overlay", "lowerdir=/a", "index=on", "'index=on'");
 	refused("overlay", "lowerdir=/a", "", "'' is not supported");
 	refused("bind", "loop", NULL, "rootfs mount of type bind: option 'loop'");
-	refused("erofs", "ro", NULL, "type 'erofs' is not supported");
+	refused("ext4", "loop", "usrquota", "rootfs mount of type ext4: option 'usrquota'");
+	refused("xfs", "ro", "context=x", "rootfs mount of type xfs: option 'context=x'");
+	refused("btrfs", "ro", NULL, "type 'btrfs' is not supported");
 	refused("", "ro", NULL, "type '' is not supported");
+}
+
+TEST(block_plan)
+{
+	const char *rw[] = { "loop", "discard", "noatime", NULL }, *ro[] = { "ro", NULL }, *none[] = { NULL };
+	struct error err = ERROR_INIT;
+	struct rootfs_plan plan;
+
+	CHECK_INT(plan_of(&plan, "ext4", rw, &err), 0);
+	CHECK_INT(plan.kind, ROOTFS_BLOCK);
+	CHECK_STR(plan.source, "/src");
+	CHECK_STR(plan.fstype, "ext4");
+	CHECK(!plan.readonly);
+	CHECK_INT(plan.n_flags, 2);
+	CHECK_STR(plan.flags[0], "discard");
+	CHECK_STR(plan.flags[1], "noatime");
+	CHECK_INT(plan_of(&plan, "xfs", ro, &err), 0);
+	CHECK(plan.readonly && plan.n_flags == 0);
+	/* whatever the options say: nothing can write one */
+	CHECK_INT(plan_of(&plan, "erofs", none, &err), 0);
+	CHECK(plan.readonly);
 }
 
 static int plan_with_layers(unsigned n, struct rootfs_plan *plan, struct error *err)
@@ -395,4 +418,89 @@ TEST(virtiofsd_arguments)
 	CHECK(has(virtiofsd_args(VIRTIOFSD_RUST), "--sandbox=namespace"));
 	CHECK(has(virtiofsd_args(VIRTIOFSD_RUST), "--shared-dir=/share"));
 	CHECK(has(virtiofsd_args(VIRTIOFSD_RUST), "--inode-file-handles=never"));
+}
+
+static struct spec spec_with(const char *devices, const char *rules)
+{
+	struct error err = ERROR_INIT;
+	struct spec spec = SPEC_INIT;
+	char text[2048];
+
+	snprintf(text, sizeof(text),
+		"{\"root\":{\"path\":\"r\"},\"linux\":{\"devices\":[%s],"
+		"\"resources\":{\"devices\":[%s]}}}",
+		devices, rules);
+	if (spec_parse(text, strlen(text), &spec, &err) < 0)
+		test_fail(__FILE__, __LINE__, "%s: %s", text, err.msg);
+	return spec;
+}
+
+#define DEVICE(path, type, numbers) "{\"path\":\"" path "\",\"type\":\"" type "\"" numbers "}"
+#define NUMBERS(a, b) ",\"major\":" #a ",\"minor\":" #b
+#define RULE(allow, more) "{\"allow\":" allow more "}"
+#define ACCESS(a) ",\"access\":\"" a "\""
+#define NO_ONE	RULE("false", ACCESS("rwm"))
+
+TEST(block_devices_of_a_spec)
+{
+	static const struct {
+		const char *rules;
+		bool readonly;
+	} cases[] = {
+		{ "", false },
+		{ NO_ONE, true },
+		{ RULE("true", ACCESS("rwm")), false },
+		{ NO_ONE "," RULE("true", ",\"type\":\"b\"" NUMBERS(7, 3) ACCESS("rwm")), false },
+		{ NO_ONE "," RULE("true", ",\"type\":\"b\"" NUMBERS(7, 3) ACCESS("rm")), true },
+		{ NO_ONE "," RULE("true", ",\"type\":\"b\"" NUMBERS(7, 4) ACCESS("rwm")), true },
+		{ NO_ONE "," RULE("true", ",\"type\":\"c\"" NUMBERS(7, 3) ACCESS("rwm")), true },
+		{ NO_ONE "," RULE("true", ",\"type\":\"b\",\"major\":7,\"minor\":-1"), false },
+		{ RULE("true", ACCESS("rwm")) "," RULE("false", NUMBERS(7, 3) ACCESS("w")), true },
+	};
+	struct spec spec;
+	struct spec_device d;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		spec = spec_with(DEVICE("/dev/null", "c", NUMBERS(1, 3)) "," DEVICE("/dev/a", "b", NUMBERS(7, 3)),
+			cases[i].rules);
+		CHECK(spec_device(&spec, 0, &d));
+		CHECK_INT(d.place, 1);
+		CHECK_STR(d.path, "/dev/a");
+		CHECK_INT(d.major, 7);
+		CHECK_INT(d.minor, 3);
+		if (d.readonly != cases[i].readonly)
+			test_fail(__FILE__, __LINE__, "rules %s", cases[i].rules);
+		CHECK(!spec_device(&spec, 1, &d));
+		spec_done(&spec);
+	}
+	spec = spec_with(DEVICE("/dev/a", "b", ""), "");
+	CHECK(spec_device(&spec, 0, &d) && d.major == -1 && d.minor == -1);
+	spec_done(&spec);
+}
+
+/* What a privileged container has, and who only looks like one. */
+TEST(all_devices_of_the_host)
+{
+	static const struct {
+		const char *devices, *rules;
+		bool all;
+	} cases[] = {
+		{ DEVICE("/dev/kmsg", "c", NUMBERS(1, 11)) "," DEVICE("/dev/sda", "b", NUMBERS(8, 0)),
+			RULE("true", ACCESS("rwm")), true },
+		{ DEVICE("/dev/kmsg", "c", NUMBERS(1, 11)), NO_ONE "," RULE("true", ACCESS("rwm")), true },
+		{ DEVICE("/dev/kmsg", "c", NUMBERS(1, 11)), "", false },
+		{ DEVICE("/dev/kmsg", "c", NUMBERS(1, 11)), RULE("true", ACCESS("rwm")) "," NO_ONE, false },
+		{ DEVICE("/dev/kmsg", "c", NUMBERS(1, 11)),
+			NO_ONE "," RULE("true", ",\"type\":\"c\"" NUMBERS(1, 11) ACCESS("rwm")), false },
+		{ DEVICE("/dev/sda", "b", NUMBERS(8, 0)) "," DEVICE("/dev/fuse", "c", NUMBERS(10, 229)),
+			RULE("true", ACCESS("rwm")), false },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct spec spec = spec_with(cases[i].devices, cases[i].rules);
+
+		if (spec_has_host_devices(&spec) != cases[i].all)
+			test_fail(__FILE__, __LINE__, "%s with %s", cases[i].devices, cases[i].rules);
+		spec_done(&spec);
+	}
 }
