@@ -116,7 +116,7 @@ static int handle_remove_container(struct helper *h, const ProtobufCMessage *req
 	 * never heard of, for it did not wait for our answer.
 	 */
 	for (size_t i = 0; i < req->n_disks; i++)
-		disks_forget(&m->disks, req->disks[i]);
+		disks_forget(&m->disks, req->disks[i]->index);
 	disks_drop_unsent(&m->disks, req->index);
 	/* In a worker: the end of an overlay writes out its upper file system. */
 	r = worker_run(&m->workers, "unmounting the rootfs", remove_work, &job,

@@ -119,11 +119,10 @@ static enum step_result undo_add(struct flow *f)
 {
 	struct create_flow *cf = create_flow_of(f);
 	Ipc__MountdRemoveContainer request = IPC__MOUNTD_REMOVE_CONTAINER__INIT;
-	uint32_t disks[DISKS_MAX];
+	struct disks_list disks;
 
 	request.index = cf->container->index;
-	request.n_disks = disks_forget(cf->op.fe, cf->container, disks);
-	request.disks = disks;
+	disks_forget(cf->op.fe, cf->container, &request, &disks);
 	disks_gone(cf->op.fe, cf->container); /* nobody else is being created */
 	return ask(f, &cf->op.fe->mountd, MOUNTD_REMOVE_CONTAINER, &request.base, UNDO_MS, NULL);
 }

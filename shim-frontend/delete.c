@@ -73,11 +73,10 @@ static enum step_result step_unmount(struct flow *f)
 {
 	struct delete_flow *df = (struct delete_flow *)f;
 	Ipc__MountdRemoveContainer request = IPC__MOUNTD_REMOVE_CONTAINER__INIT;
-	uint32_t disks[DISKS_MAX];
+	struct disks_list disks;
 
 	request.index = df->container->index;
-	request.n_disks = disks_forget(df->fe, df->container, disks);
-	request.disks = disks;
+	disks_forget(df->fe, df->container, &request, &disks);
 	return flow_call(f, &df->fe->mountd, MOUNTD_REMOVE_CONTAINER, &request.base,
 		frontend_ms(df->fe, UNMOUNT_MS), NULL);
 }

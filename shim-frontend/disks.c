@@ -246,7 +246,8 @@ enum step_result disks_step_unplug(struct frontend *fe, struct container *c, str
 	return unplug_next(c) ? STEP_WAIT : STEP_DONE;
 }
 
-size_t disks_forget(struct frontend *fe, struct container *c, uint32_t list[DISKS_MAX])
+void disks_forget(struct frontend *fe, struct container *c, Ipc__MountdRemoveContainer *request,
+	struct disks_list *list)
 {
 	size_t n = 0;
 
@@ -256,9 +257,13 @@ size_t disks_forget(struct frontend *fe, struct container *c, uint32_t list[DISK
 
 		if (!disk || disk->users > 0 || (disk->plugged && fe->vm.state == VM_UP))
 			continue;
-		list[n++] = disk->index;
+		ipc__mountd_remove_container__disk__init(&list->item[n]);
+		list->item[n].index = disk->index;
+		list->at[n] = &list->item[n];
+		n++;
 		*disk = (struct disk){ .index = 0 };
 	}
 	c->disks.n = 0;
-	return n;
+	request->disks = list->at;
+	request->n_disks = n;
 }

@@ -59,7 +59,12 @@ enum step_result disks_step_plug(struct frontend *fe, struct container *c, struc
 /* The container lets go of its disks: out of the VM those that nobody uses. Never fails. */
 enum step_result disks_step_unplug(struct frontend *fe, struct container *c, struct flow *f);
 
-/* For REMOVE_CONTAINER: those of its disks that are gone, n of them in list. They are forgotten here. */
-size_t disks_forget(struct frontend *fe, struct container *c, uint32_t list[DISKS_MAX]);
+/* For REMOVE_CONTAINER: those of its disks that are gone. They are forgotten here. list lives as long as request. */
+struct disks_list {
+	Ipc__MountdRemoveContainer__Disk item[DISKS_MAX], *at[DISKS_MAX];
+};
+
+void disks_forget(struct frontend *fe, struct container *c, Ipc__MountdRemoveContainer *request,
+	struct disks_list *list);
 /* After it: a Create may go on. */
 void disks_gone(struct frontend *fe, struct container *c);

@@ -88,8 +88,8 @@ def what_a_vm_must_not_have(ctx):
                 ("/proc", "bind", "is a file system of the host's kernel (proc), which a VM must not have"),
                 ("/sys/kernel", "rbind", "is a file system of the host's kernel (sysfs)"),
                 ("/", "rbind", "is a file system of the host's kernel ("),
-                (plain, "bind", "is neither a directory nor a regular file"),
-                ("/dev/null", "bind", "is neither a directory nor a regular file"),
+                (plain, "bind", "is neither a directory, nor a regular file, nor a block device"),
+                ("/dev/null", "bind", "is neither a directory, nor a regular file, nor a block device"),
                 ("/no/such", "bind", "'/no/such'")):
             result = c.run(image.BUSYBOX, ctx.new_id(), "true", options=("--rm", "--mount", f"type=bind,src={source},dst=/x,options={kind}"))
             check_equal(result.code, 1, result)

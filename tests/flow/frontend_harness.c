@@ -235,7 +235,7 @@ static void note_disks(struct fx *fx, const ProtobufCMessage *m)
 		const Ipc__MountdRemoveContainer *remove = (const Ipc__MountdRemoveContainer *)m;
 
 		for (size_t i = 0; i < remove->n_disks; i++) {
-			snprintf(word, sizeof(word), "!%u ", remove->disks[i]);
+			snprintf(word, sizeof(word), "!%u ", remove->disks[i]->index);
 			append(fx->disk_trace, sizeof(fx->disk_trace), word);
 		}
 	}

@@ -110,10 +110,10 @@ DEFAULT_MOUNTS = [
 ]
 
 
-def spec(root, proc, mounts=(), resources=None, readonly=False, sysctl=None):
+def spec(root, proc, mounts=(), resources=None, readonly=False, sysctl=None, devices=()):
     sysctls = [msg(1, k, 2, v) for k, v in (sysctl or {}).items()]
     linux = msg(3, sysctls, 4, resources, 5, "/kubepods/pod1/c",
-                6, [msg(1, t) for t in ("ipc", "uts", "mount")])
+                6, [msg(1, t) for t in ("ipc", "uts", "mount")], 7, list(devices))
     return msg(1, "1.1.0", 2, proc, 3, msg(1, root, 2, readonly), 4, "ignored",
                5, DEFAULT_MOUNTS + list(mounts), 7, [msg(1, "k", 2, "v")], 8, linux)
 
@@ -137,7 +137,9 @@ class Call:
 
 
 class Vm:
-    def __init__(self, image, workdir, memory=256, smp=1, cmdline_extra=""):
+    def __init__(self, image, workdir, memory=256, smp=1, cmdline_extra="", disks=()):
+        """disks: (path, serial number, read-only)"""
+        self.disks = disks
         self.image, self.dir, self.memory, self.smp = image, workdir, memory, smp
         self.share = os.path.join(workdir, "share")
         self.cmdline = open(os.path.join(image, "cmdline")).read().strip() + cmdline_extra
@@ -176,8 +178,16 @@ class Vm:
                 "-chardev", "socket,id=vfs,fd=%d" % share,
                 "-device", "vhost-user-fs-pci,chardev=vfs,tag=kataShared,queue-size=1024",
                 "-object", "rng-builtin,id=r", "-device", "virtio-rng-pci,rng=r",
+                *self._disk_arguments(),
                 "-kernel", os.path.join(self.image, "kernel"),
                 "-initrd", os.path.join(self.image, "initrd"), "-append", self.cmdline]
+
+    def _disk_arguments(self):
+        for n, (path, serial, read_only) in enumerate(self.disks):
+            ro = "on" if read_only else "off"
+            yield from ("-blockdev", f"driver=file,node-name=f{n},filename={path},read-only={ro}",
+                        "-blockdev", f"driver=raw,node-name=r{n},file=f{n},read-only={ro}",
+                        "-device", f"virtio-blk-pci,drive=r{n},serial={serial}")
 
     def _start_virtiofsd(self):
         path = os.path.join(self.dir, "vfs.sock")
@@ -305,10 +315,11 @@ class Vm:
         self.call("CreateSandbox", msg(1, hostname, 2, list(dns), 3, storages, 5, "sandbox1"))
 
     def create(self, cid, args, root="rootfs", terminal=False, storages=(), pidns=False, uid=0,
-               caps=(), env=(), cwd="/", **kw):
+               caps=(), env=(), cwd="/", disks=(), **kw):
+        """disks: (id, path in the container) of Device messages."""
         proc = process(args, terminal, env, cwd, uid, caps)
         self.call("CreateContainer", msg(
-            1, cid, 5, list(storages), 6, spec("%s/%s" % (SHARE, root), proc, **kw), 7, pidns))
+            1, cid, 4, [msg(1, i, 2, "blk", 4, path) for i, path in disks], 5, list(storages), 6, spec("%s/%s" % (SHARE, root), proc, **kw), 7, pidns))
 
     def start_container(self, cid):
         self.call("StartContainer", msg(1, cid))

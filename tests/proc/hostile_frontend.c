@@ -222,6 +222,7 @@ static const struct {
 	{ "vmmd.stop", create_in_vain },
 	{ "vmmd.vm_event", run },
 	{ "vmmd.add_nic", start_to_start },
+	{ "vmmd.remove", run_and_exit_and_delete },
 	{ "agentd.start", start_to_start },
 	{ "agentd.signal", start_to_kill },
 	{ "agentd.close_stdin", start_to_close },
@@ -277,6 +278,12 @@ static enum fx_links links_for(const char *what)
 	return strcmp(what, "vmmd.add_nic") == 0 ? FX_LATER_LINK : FX_NONE;
 }
 
+/* And whether it has a disk. */
+static bool with_a_disk(const char *what)
+{
+	return strstr(what, "add_block") || strcmp(what, "vmmd.remove") == 0;
+}
+
 static void up(enum peer_nr p, const struct ipc_message *row, struct hostile_end *ret)
 {
 	void (*run_to)(void) = start_to_create;
@@ -288,6 +295,8 @@ static void up(enum peer_nr p, const struct ipc_message *row, struct hostile_end
 		if (strcmp(roads[i].what, what) == 0)
 			run_to = roads[i].run;
 	begin(what);
+	fx.disks[0] = 1;
+	fx.n_disks = with_a_disk(what);
 	run_to();
 	if (row->reply && !fx_until(&fx, fx.trace, what, 5000))
 		test_fail(__FILE__, __LINE__, "%s is not asked: %s", what, fx.trace);
@@ -335,10 +344,11 @@ static void the_first_link(const struct ipc_message *row, ProtobufCMessage *msg)
 		((Ipc__NetdPartReply *)msg)->part->links[0]->index = 0;
 }
 
-/* Pause and Resume are the agent's; of what can be plugged only NICs are. */
+/* Pause and Resume are the agent's; a VM does not grow. */
 static bool never_asked_of_vmmd(const struct ipc_message *row)
 {
-	return row->type > VMMD_EVENT && row->type != VMMD_ADD_NIC;
+	return row->type == VMMD_PAUSE || row->type == VMMD_RESUME || row->type == VMMD_ADD_MEMORY ||
+	       row->type == VMMD_ADD_CPU;
 }
 
 TARGET(netd, false, .adjust = the_first_link)

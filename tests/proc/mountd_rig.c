@@ -281,10 +281,15 @@ int del(struct rig *r, unsigned index, struct error *err)
 int del_with_disks(struct rig *r, unsigned index, struct error *err)
 {
 	Ipc__MountdRemoveContainer req = IPC__MOUNTD_REMOVE_CONTAINER__INIT;
+	Ipc__MountdRemoveContainer__Disk disks[DISKS_MAX], *list[DISKS_MAX];
 
 	req.index = index;
-	req.disks = r->disks;
-	req.n_disks = r->n_disks;
+	req.disks = list;
+	for (; req.n_disks < r->n_disks; req.n_disks++) {
+		list[req.n_disks] = &disks[req.n_disks];
+		ipc__mountd_remove_container__disk__init(&disks[req.n_disks]);
+		disks[req.n_disks].index = r->disks[req.n_disks];
+	}
 	return role_ask(&r->role, &ipc_frontend_mountd, MOUNTD_REMOVE_CONTAINER, &req.base, err);
 }
 

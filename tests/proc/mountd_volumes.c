@@ -74,7 +74,7 @@ TEST(a_volume_that_cannot_be_leaves_nothing)
 		{ BIND("/x", "/no/such", "\"bind\""), ENOENT, "volume /x: its source '/no/such'" },
 		{ BIND("/x", "relative", "\"bind\""), EINVAL, "volume /x: its source is not an absolute path" },
 		{ "{\"destination\":\"/x\",\"type\":\"bind\"}", EINVAL, "volume /x: its source is not" },
-		{ BIND("/x", "/dev/null", "\"bind\""), EOPNOTSUPP, "neither a directory nor a regular file" },
+		{ BIND("/x", "/dev/null", "\"bind\""), EOPNOTSUPP, "neither a directory, nor a regular file, nor a block device" },
 		{ BIND("/x", "/proc/self/fd/0", "\"bind\""), ELOOP, "volume /x: its source" },
 		{ BIND("/x", "/proc/sys", "\"bind\""), EPERM, "'/proc/sys' is a file system of the host's kernel (proc)" },
 		{ BIND("/x", "/proc/sys/kernel/core_pattern", "\"bind\""), EPERM, "of the host's kernel (proc)" },

@@ -246,10 +246,57 @@ static void as_many_disks_as_ports(struct world *w)
 	expect_state(w, before, "after three disks");
 }
 
+/* The same image through /proc: open in another way. */
+static int reopened(int fd, int flags)
+{
+	char path[64];
+	int again;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	again = open(path, flags | O_CLOEXEC);
+	CHECK(again >= 0);
+	close(fd);
+	return again;
+}
+
+/* B10: a mountd that has been taken over sends something else than vmmd was told. */
+static void fds_that_are_no_such_disks(struct world *w)
+{
+	static char before[STATE_SIZE];
+	int pair[2];
+
+	state_of(w, before);
+	ask_disk_as(w, 1, true, new_disk(1));
+	expect_refused(w, "disk 1: a disk that is to be read-only came open for something else");
+	ask_disk_as(w, 1, false, reopened(new_disk(1), O_RDONLY));
+	expect_refused(w, "disk 1: a disk that is to be writable came open for something else");
+	ask_disk_as(w, 1, false, reopened(new_disk(1), O_WRONLY));
+	expect_refused(w, "a disk that is to be writable came open for something else");
+	ask_disk_as(w, 1, true, reopened(new_disk(1), O_PATH));
+	expect_refused(w, "a disk that is to be read-only came open for something else");
+	ask_disk_as(w, 1, false, open("/dev/null", O_RDWR | O_CLOEXEC));
+	expect_refused(w, "what came is neither an image nor a block device");
+	ask_disk_as(w, 1, true, open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	expect_refused(w, "what came is neither an image nor a block device");
+	CHECK_INT(pipe2(pair, O_CLOEXEC), 0);
+	close(pair[1]);
+	ask_disk_as(w, 1, true, pair[0]);
+	expect_refused(w, "what came is neither an image nor a block device");
+	expect_state(w, before, "after what is no disk");
+	/* And one that is read-only is so in the guest. */
+	ask_disk_as(w, 1, true, reopened(new_disk(1), O_RDONLY));
+	expect_done(w);
+	guest_has(w, "/sys/block", "vd", 1);
+	guest_says(w, "/sys/block/vda/ro", "1 ");
+	ask_remove(w, IPC__VMMD_REMOVE__KIND__BLOCK, 1);
+	expect_done(w);
+}
+
 TEST (disks) {
 	static struct world w;
 
 	world_start(&w);
+	fds_that_are_no_such_disks(&w);
 	every_step_fails(&w, &disk_kind);
 	come_and_go(&w, &disk_kind);
 	as_many_disks_as_ports(&w);

@@ -40,10 +40,16 @@ static void send_disk(struct world *w, uint32_t index, int fd)
 
 void ask_disk(struct world *w, uint32_t index, int fd)
 {
+	ask_disk_as(w, index, false, fd);
+}
+
+void ask_disk_as(struct world *w, uint32_t index, bool read_only, int fd)
+{
 	Ipc__VmmdAddBlock msg = IPC__VMMD_ADD_BLOCK__INIT;
 
 	send_disk(w, index, fd);
 	msg.index = index;
+	msg.read_only = read_only;
 	rig_ask(&w->rig, VMMD_ADD_BLOCK, &msg.base);
 }
 

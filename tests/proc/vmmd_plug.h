@@ -17,8 +17,9 @@ int new_loop(int backing);
 /* -1: this machine has no vhost-net */
 int new_vhost(void);
 
-/* Takes fd. */
+/* Takes fd; to be written, or as read_only says. */
 void ask_disk(struct world *w, uint32_t index, int fd);
+void ask_disk_as(struct world *w, uint32_t index, bool read_only, int fd);
 
 /* Of LINK, its tap in the namespace that the test has entered. 0 queues: netd has sent none. */
 void ask_nic(struct world *w, uint32_t queues, bool vhost);

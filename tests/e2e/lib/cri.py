@@ -29,6 +29,8 @@ CONFIG = containerd.CONFIG.replace('  "io.containerd.grpc.v1.cri",\n', "") + """
     runtime_type = "io.containerd.bulkhead.v2"
     pod_annotations = ["io.bulkhead.*"]
     privileged_without_host_devices = true
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.bulkhead-all-devices]
+    runtime_type = "io.containerd.bulkhead.v2"
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
