@@ -209,7 +209,7 @@ class DiskPod:
 
 
 # Type, mode and owner; what is there; and something else over it, or why not.
-LOOK = ("ls -l {0} | awk '{{print $1, $3, $4}}'; head -c 5 {0}; echo; "
+LOOK = ("ls -ln {0} | awk '{{print $1, $3, $4}}'; head -c 5 {0}; echo; "
         "printf {1} | dd of={0} conv=notrunc,fsync 2>&1 | grep -i permitted")
 # Every disk that the VM might have, by its number.
 STEAL = ("for n in 0 16 32; do mknod /dev/d$n b 254 $n && head -c 5 /dev/d$n; done 2>&1; "
