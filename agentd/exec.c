@@ -59,6 +59,8 @@ static void drop_sent(struct agentd *a, uint32_t process)
 	inbox_drop(&a->inbox, MOUNTD_AGENTD_STDIN, process);
 	inbox_drop(&a->inbox, MOUNTD_AGENTD_STDOUT, process);
 	inbox_drop(&a->inbox, MOUNTD_AGENTD_STDERR, process);
+	inbox_drop(&a->inbox, MOUNTD_AGENTD_STDOUT_FILE, process);
+	inbox_drop(&a->inbox, MOUNTD_AGENTD_STDERR_FILE, process);
 	free(texts_take(&a->texts, process, NULL));
 }
 

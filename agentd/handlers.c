@@ -427,14 +427,22 @@ static bool take_stdio(struct agentd *a, uint16_t type, uint32_t process, int *r
 	return true;
 }
 
+/* A FIFO, or a file in its place. */
+static bool take_output(struct agentd *a, uint16_t fifo, uint16_t file, uint32_t process, int *ret)
+{
+	return take_stdio(a, fifo, process, ret, NULL) || take_stdio(a, file, process, ret, NULL);
+}
+
 int take_fds(struct agentd *a, const struct wanted_streams *want, struct process_fds *ret,
 	struct error *err)
 {
 	uint32_t process = want->process;
 
 	if ((want->in && !take_stdio(a, MOUNTD_AGENTD_STDIN, process, &ret->in, &ret->spare)) ||
-		(want->out && !take_stdio(a, MOUNTD_AGENTD_STDOUT, process, &ret->out, NULL)) ||
-		(want->err && !take_stdio(a, MOUNTD_AGENTD_STDERR, process, &ret->err, NULL))) {
+		(want->out && !take_output(a, MOUNTD_AGENTD_STDOUT, MOUNTD_AGENTD_STDOUT_FILE,
+				      process, &ret->out)) ||
+		(want->err && !take_output(a, MOUNTD_AGENTD_STDERR, MOUNTD_AGENTD_STDERR_FILE,
+				      process, &ret->err))) {
 		error_set(err, EPROTO, "before the streams of process %u have come", process);
 		return BROKEN;
 	}

@@ -44,6 +44,7 @@ static void shut_in(struct agentd *a, int argc, char **argv)
 		.void_pidfd = AGENTD_FD_VOID,
 		.void_namespaces = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS,
 		.nofile = OPEN_FILES,
+		.may_write_files = true, /* those that take output instead of a FIFO */
 		.landlock = true,
 		.policy = "agentd",
 	};

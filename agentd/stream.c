@@ -8,6 +8,7 @@
 
 #include "agent.pb-c.h"
 #include "common/fd.h"
+#include "common/fdio.h"
 #include "common/log.h"
 
 #define OUTPUT_PIECE ((size_t)64 << 10)
@@ -54,11 +55,12 @@ static void write_out(struct output *o)
 	while (o->fd >= 0 && o->sent < o->len) {
 		ssize_t n;
 
-		set_nonblocking(o->fd);
+		if (!o->is_file)
+			set_nonblocking(o->fd);
 		n = write(o->fd, o->data + o->sent, o->len - o->sent);
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0 && errno == EAGAIN) {
+		if (n < 0 && errno == EAGAIN && !o->is_file) {
 			event_add(&o->writable, NULL);
 			return;
 		}
@@ -133,6 +135,8 @@ void output_init(struct output *o, const struct stream_owner *owner,
 	const struct agent_method *method, const char *name, int fd_consume,
 	void (*ended)(void *ctx), void *ctx)
 {
+	struct stat st;
+
 	*o = (struct output){
 		.owner = owner,
 		.method = method,
@@ -143,6 +147,7 @@ void output_init(struct output *o, const struct stream_owner *owner,
 	};
 	if (o->fd < 0)
 		return;
+	o->is_file = fd_stat(o->fd, &st) == 0 && S_ISREG(st.st_mode);
 	event_assign(&o->writable, owner->base, o->fd, EV_WRITE, on_writable, o);
 }
 

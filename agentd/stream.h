@@ -4,6 +4,11 @@
  * the next byte of stdin is read when WriteStdin is answered. A slow reader
  * slows the process in the guest down; nothing is buffered beyond one piece,
  * and nothing runs while nothing moves.
+ *
+ * Output may go to a file instead. A file is never waited for: it takes a piece
+ * at once, for as long as the disk makes agentd wait, which is why there is no
+ * more than one piece for each turn of the loop, and why mountd opens no file
+ * of a server's that may never answer.
  */
 #pragma once
 
@@ -26,7 +31,8 @@ struct output {
 	const struct stream_owner *owner;
 	const struct agent_method *method;
 	const char *name;
-	int fd; /* a FIFO, O_RDWR; -1: what comes is thrown away */
+	int fd; /* a FIFO, O_RDWR, or a file, O_APPEND; -1: what comes is thrown away */
+	bool is_file;
 	struct event writable;
 	struct agent_call *call;
 	uint8_t *data; /* what the FIFO has not taken yet */

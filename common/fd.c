@@ -52,6 +52,7 @@ const char *fd_kind_name(enum fd_kind kind)
 	static const char *const names[] = {
 		[FD_NONE] = "nothing",
 		[FD_REGULAR_RO] = "a read-only regular file",
+		[FD_REGULAR_APPEND] = "a regular file for appending",
 		[FD_FIFO_RW] = "a read-write FIFO",
 		[FD_FIFO_RO] = "a read-only FIFO",
 		[FD_UNIX_STREAM] = "a connected unix stream socket",
@@ -121,6 +122,8 @@ static bool is_kind(int fd, enum fd_kind kind, const struct stat *st, int flags)
 	switch (kind) {
 	case FD_REGULAR_RO:
 		return S_ISREG(st->st_mode) && access == O_RDONLY;
+	case FD_REGULAR_APPEND:
+		return S_ISREG(st->st_mode) && access == O_WRONLY && (flags & O_APPEND);
 	case FD_FIFO_RW:
 		return S_ISFIFO(st->st_mode) && access == O_RDWR;
 	case FD_FIFO_RO:

@@ -49,6 +49,7 @@ int fdlist_add_consume(struct fdlist *list, int fd);
 enum fd_kind {
 	FD_NONE,
 	FD_REGULAR_RO,	  /* a regular file, open for reading only */
+	FD_REGULAR_APPEND, /* a regular file, open for appending only: a log */
 	FD_FIFO_RW,	  /* a FIFO, open for both: stdout, stderr */
 	FD_FIFO_RO,	  /* a FIFO, open for reading only: stdin */
 	FD_UNIX_STREAM,	  /* a connected AF_UNIX SOCK_STREAM socket */

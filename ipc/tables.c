@@ -84,6 +84,8 @@ static const struct ipc_message mountd_agentd_rows[] = {
 	{ MOUNTD_AGENTD_STDIN, "stdin", EVENT(stdio), FDS(2, FD_FIFO_RO, FD_PIPE_W) },
 	{ MOUNTD_AGENTD_STDOUT, "stdout", EVENT(stdio), FDS(1, FD_FIFO_RW) },
 	{ MOUNTD_AGENTD_STDERR, "stderr", EVENT(stdio), FDS(1, FD_FIFO_RW) },
+	{ MOUNTD_AGENTD_STDOUT_FILE, "stdout_file", EVENT(stdio), FDS(1, FD_REGULAR_APPEND) },
+	{ MOUNTD_AGENTD_STDERR_FILE, "stderr_file", EVENT(stdio), FDS(1, FD_REGULAR_APPEND) },
 };
 TABLE(mountd_agentd, "mountd-agentd");
 

@@ -2,6 +2,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -133,6 +136,109 @@ TEST(life_one_stream_lasts_longer)
 	need_root();
 	life(&(struct guest_plan){ .out = 1 << 20, .err = 1, .exit_first = true }, 8192, 1000);
 	life(&(struct guest_plan){ .out = 1, .err = 1 << 20, .exit_first = true }, 8192, 1000);
+}
+
+/* -- files in the place of FIFOs */
+
+/* An empty file on a small disk of its own; as mountd would send it. */
+static int send_file(const char *path, uint16_t type)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC, 0600);
+
+	CHECK(fd >= 0);
+	rig_send_fds(&rig, type, 7, &fd, 1);
+	close(fd);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+static void small_disk(const char *size)
+{
+	char options[64];
+
+	CHECK_INT(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	snprintf(options, sizeof(options), "size=%s", size);
+	CHECK_INT(mount("disk", "/mnt", "tmpfs", 0, options), 0);
+}
+
+static void live(const struct guest_plan *plan)
+{
+	rig_expect_reply(&rig, AGENTD_CREATE_CONTAINER, rig_create(&rig, 0, 7, false, true, true));
+	rig_expect_reply(&rig, AGENTD_START, rig_start(&rig, 0));
+	expect_exited(7, (uint32_t)plan->status);
+}
+
+TEST(life_into_files)
+{
+	const struct guest_plan plan = { .out = 4 << 20, .err = 300001, .status = 3,
+		.exit_first = true };
+	size_t got[2] = { 0, 0 };
+	int out, err;
+
+	need_root();
+	small_disk("64m");
+	honest_sandbox(&plan);
+	out = send_file("/mnt/out", MOUNTD_AGENTD_STDOUT_FILE);
+	err = send_file("/mnt/err", MOUNTD_AGENTD_STDERR_FILE);
+	live(&plan);
+	/* All of it is there when the exit is told. */
+	while (collect(out, 0, &got[0], 65536))
+		;
+	while (collect(err, 1, &got[1], 65536))
+		;
+	CHECK_INT(got[0], plan.out);
+	CHECK_INT(got[1], plan.err);
+	check_memory();
+	close(out);
+	close(err);
+	honest_done();
+}
+
+TEST(both_streams_into_one_file)
+{
+	const struct guest_plan plan = { .out = 1 << 20, .err = 1 << 20 };
+	struct stat st;
+	int out, err;
+
+	need_root();
+	small_disk("64m");
+	honest_sandbox(&plan);
+	out = send_file("/mnt/both", MOUNTD_AGENTD_STDOUT_FILE);
+	err = send_file("/mnt/both", MOUNTD_AGENTD_STDERR_FILE);
+	live(&plan);
+	/* Neither has written over the other's. */
+	CHECK_INT(fstat(out, &st), 0);
+	CHECK_INT(st.st_size, plan.out + plan.err);
+	close(out);
+	close(err);
+	honest_done();
+}
+
+/* The process goes on and ends as it would; one sentence says what is missing. */
+TEST(a_disk_that_is_full)
+{
+	const struct guest_plan plan = { .out = 1 << 20, .err = 100, .status = 4 };
+	static char text[1024];
+	size_t got = 0;
+	ssize_t n;
+	int out, err;
+
+	need_root();
+	small_disk("128k");
+	honest_sandbox(&plan);
+	out = send_file("/mnt/out", MOUNTD_AGENTD_STDOUT_FILE);
+	err = rig_output(&rig, 7, MOUNTD_AGENTD_STDERR);
+	live(&plan);
+	while (collect(out, 0, &got, 65536))
+		;
+	CHECK(got > 0 && got <= 128 << 10 && got % 4096 == 0);
+	role_log_contains(&rig.s, "stdout of cont0: No space left on device; the rest is thrown away");
+	while ((n = recv(rig.s.log, text, sizeof(text) - 1, MSG_DONTWAIT)) > 0) {
+		text[n] = '\0';
+		CHECK(!strstr(text, "thrown away"));
+	}
+	close(out);
+	close(err);
+	honest_done();
 }
 
 TEST(no_streams)

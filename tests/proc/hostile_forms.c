@@ -484,6 +484,7 @@ static int fifo_path(void) { return reopened(make_kind(FD_FIFO_RW), O_PATH); }
 static int file_ro(void) { return make_kind(FD_REGULAR_RO); }
 static int file_rw(void) { return memfd_create("x", MFD_CLOEXEC); }
 static int file_wo(void) { return reopened(memfd_create("x", MFD_CLOEXEC), O_WRONLY); }
+static int file_append(void) { return make_kind(FD_REGULAR_APPEND); }
 static int file_path(void) { return make_kind(FD_PATH); }
 static int directory(void) { return open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC); }
 static int directory_path(void) { return open("/", O_PATH | O_DIRECTORY | O_CLOEXEC); }
@@ -514,6 +515,7 @@ static const struct thing {
 	{ "a file, for reading", file_ro, FD_REGULAR_RO },
 	{ "a file, for reading and writing", file_rw, FD_NONE },
 	{ "a file, for writing", file_wo, FD_NONE },
+	{ "a file, for appending", file_append, FD_REGULAR_APPEND },
 	{ "a file's path", file_path, FD_PATH },
 	{ "a directory", directory, FD_NONE },
 	{ "a directory's path", directory_path, FD_NONE },

@@ -91,6 +91,8 @@ int make_kind(enum fd_kind kind)
 	switch (kind) {
 	case FD_REGULAR_RO:
 		return open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	case FD_REGULAR_APPEND:
+		return open("/tmp", O_TMPFILE | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
 	case FD_FIFO_RW:
 		return make_fifo(O_RDWR);
 	case FD_FIFO_RO:

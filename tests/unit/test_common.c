@@ -148,6 +148,7 @@ TEST(near_misses)
 	int fds[] = {
 		open("/tmp", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600), /* writable */
 		open("/tmp", O_WRONLY | O_TMPFILE | O_CLOEXEC, 0600),
+		open("/tmp", O_RDWR | O_APPEND | O_TMPFILE | O_CLOEXEC, 0600),
 		memfd_create("m", MFD_CLOEXEC),
 		open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC),
 		open("/", O_PATH | O_CLOEXEC),

@@ -58,6 +58,7 @@ static void make_samples(void)
 
 	SIM_CHECK(file >= 0 && write(file, "{}", 2) == 2);
 	samples[FD_REGULAR_RO] = reopened(file, O_RDONLY);
+	samples[FD_REGULAR_APPEND] = reopened(file, O_WRONLY | O_APPEND);
 	samples[FD_PATH] = reopened(file, O_PATH);
 	samples[FD_ANY] = odd[0] = kept(file);
 	SIM_CHECK(pipe2(pair, O_CLOEXEC) == 0);
