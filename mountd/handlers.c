@@ -150,8 +150,14 @@ static int handle_open_stdio(struct helper *h, const ProtobufCMessage *request,
 		size_t nfds;
 	} streams[] = {
 		{ req->stdin, MOUNTD_AGENTD_STDIN, 2 },
-		{ req->stdout, MOUNTD_AGENTD_STDOUT, 1 },
-		{ req->stderr, MOUNTD_AGENTD_STDERR, 1 },
+		{ req->stdout,
+			stdio_is_file(req->stdout) ? MOUNTD_AGENTD_STDOUT_FILE :
+						     MOUNTD_AGENTD_STDOUT,
+			1 },
+		{ req->stderr,
+			stdio_is_file(req->stderr) ? MOUNTD_AGENTD_STDERR_FILE :
+						     MOUNTD_AGENTD_STDERR,
+			1 },
 	};
 	CLEANUP(fdlist_done) struct fdlist fds = FDLIST_INIT;
 	Ipc__Stdio msg = IPC__STDIO__INIT;

@@ -41,7 +41,7 @@ static const int caps[] = {
 struct settings {
 	uint64_t uid, timeout_ms;
 	const char *share, *bundle, *virtiofsd, *flavour;
-	struct option_list rootfs, stdio;
+	struct option_list rootfs, stdio, log;
 };
 
 static int parse(int argc, char **argv, struct settings *s, struct mountd *m, struct error *err)
@@ -53,6 +53,7 @@ static int parse(int argc, char **argv, struct settings *s, struct mountd *m, st
 		{ "sandbox", OPTION_TEXT, &m->sandbox, false },
 		{ "rootfs_prefix", OPTION_LIST, &s->rootfs, true },
 		{ "stdio_prefix", OPTION_LIST, &s->stdio, true },
+		{ "log_prefix", OPTION_LIST, &s->log, true },
 		{ "events", OPTION_TEXT, &m->events, true },
 		{ "virtiofsd", OPTION_TEXT, &s->virtiofsd, false },
 		{ "virtiofsd_flavour", OPTION_TEXT, &s->flavour, true },
@@ -123,7 +124,9 @@ static int prepare(struct mountd *m, const struct settings *s, struct error *err
 	if (r == 0)
 		r = prefixes_open(&m->rootfs, "rootfs_prefixes", &s->rootfs, err);
 	if (r == 0)
-		r = prefixes_open(&m->stdio, "stdio_prefixes", &s->stdio, err);
+		r = prefixes_open(&m->stdio.fifos, "stdio_prefixes", &s->stdio, err);
+	if (r == 0)
+		r = prefixes_open(&m->stdio.logs, "log_prefix", &s->log, err);
 	if (r == 0)
 		spec_prepare();
 	return r;

@@ -8,6 +8,7 @@
 #include "mountd/disks.h"
 #include "mountd/paths.h"
 #include "mountd/share.h"
+#include "mountd/stdio.h"
 #include "mountd/virtiofsd.h"
 #include "mountd/worker.h"
 
@@ -27,7 +28,8 @@ struct mountd {
 	const char *sandbox; /* id */
 	const char *events;  /* path of containerd's ttRPC socket; NULL: none */
 	enum virtiofsd_flavour flavour;
-	struct prefixes rootfs, stdio;
+	struct prefixes rootfs;
+	struct stdio_prefixes stdio;
 	struct workers workers;
 	struct disks disks;
 	bool peer_lost; /* the frontend has asked for what no honest one asks for */

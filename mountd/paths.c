@@ -166,21 +166,53 @@ static const struct prefix *allowed(const struct prefixes *p, const char *what, 
 	return prefix;
 }
 
-int prefixes_open_path(const struct prefixes *p, const char *what, const char *path,
-	uint64_t flags, struct error *err)
+/* The same, and its directory is open. 0, or -errno with err. */
+static int find_prefix(const struct prefixes *p, const char *what, const char *path,
+	const struct prefix **ret, struct error *err)
 {
-	const struct prefix *prefix = allowed(p, what, path, err);
-	int fd;
-
-	if (!prefix)
+	*ret = allowed(p, what, path, err);
+	if (!*ret)
 		return -err->code;
-	if (prefix->fd < 0)
+	if ((*ret)->fd < 0)
 		return error_set(err, ENOENT,
 			"%s " PATH_FMT ": the directory " PATH_FMT
 			" of %s did not exist when the sandbox was started",
-			what, path, prefix->path, p->key);
-	fd = path_open(prefix->fd, path_behind(path, prefix->path), flags, PATH_BENEATH);
-	return fd < 0 ? cannot_open(err, -fd, what, path) : fd;
+			what, path, (*ret)->path, p->key);
+	return 0;
+}
+
+int prefixes_open_path(const struct prefixes *p, const char *what, const char *path,
+	uint64_t flags, struct error *err)
+{
+	const struct prefix *prefix;
+	int r = find_prefix(p, what, path, &prefix, err);
+
+	if (r < 0)
+		return r;
+	r = path_open(prefix->fd, path_behind(path, prefix->path), flags, PATH_BENEATH);
+	return r < 0 ? cannot_open(err, -r, what, path) : r;
+}
+
+int prefixes_open_parent(const struct prefixes *p, const char *what, const char *path,
+	const char **ret_name, struct error *err)
+{
+	const struct prefix *prefix;
+	_cleanup_free_ char *parent = NULL;
+	char of_what[64], *slash;
+	int r = find_prefix(p, what, path, &prefix, err);
+
+	if (r < 0)
+		return r;
+	*ret_name = strrchr(path, '/') + 1;
+	parent = strdup(path_behind(path, prefix->path));
+	if (!parent)
+		return error_errno(err, ENOMEM, "%s", what);
+	slash = strrchr(parent, '/');
+	if (slash)
+		*slash = '\0';
+	snprintf(of_what, sizeof(of_what), "the directory of %s", what);
+	r = path_open(prefix->fd, slash ? parent : ".", O_PATH | O_DIRECTORY, PATH_BENEATH);
+	return r < 0 ? cannot_open(err, -r, of_what, path) : r;
 }
 
 int prefixes_open_dev(const struct prefixes *p, const char *what, const char *path,

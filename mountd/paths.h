@@ -66,6 +66,10 @@ const char *path_behind(const char *path, const char *prefix);
 int prefixes_open_path(const struct prefixes *p, const char *what, const char *path,
 	uint64_t flags, struct error *err);
 
+/* The same for the directory that path lies in, as O_PATH. *ret_name points at the rest of path. */
+int prefixes_open_parent(const struct prefixes *p, const char *what, const char *path,
+	const char **ret_name, struct error *err);
+
 /*
  * The same of a path in /dev, as an O_PATH fd. Links are followed as far as they stay in there:
  * they are root's, and what /dev/mapper has of a device is one.

@@ -44,6 +44,7 @@ static const struct {
 	{ "hello_timeout_ms", VALUE_NUMBER, MEMBER(hello_timeout_ms), 100, 600000 },
 	{ "rootfs_prefix", VALUE_LIST, MEMBER(rootfs_prefix), 0, 0 },
 	{ "stdio_prefix", VALUE_LIST, MEMBER(stdio_prefix), 0, 0 },
+	{ "log_prefix", VALUE_LIST, MEMBER(log_prefix), 0, 0 },
 };
 
 static int set_text(char *out, size_t size, const char *value, struct error *err)

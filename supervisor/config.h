@@ -42,6 +42,7 @@ struct config {
 	uint64_t hello_timeout_ms;
 	struct config_list rootfs_prefix;
 	struct config_list stdio_prefix;
+	struct config_list log_prefix; /* where file:// may append; nowhere by default */
 };
 
 /* Defaults, then the file if it is there. An unknown key or a bad value is an error with its line. */

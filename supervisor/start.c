@@ -267,6 +267,8 @@ static void supervisor_words(const struct launch *l, uint64_t t0, struct words *
 		words_say(w, "rootfs_prefix=%s", c->rootfs_prefix.item[i]);
 	for (unsigned i = 0; i < c->stdio_prefix.n; i++)
 		words_say(w, "stdio_prefix=%s", c->stdio_prefix.item[i]);
+	for (unsigned i = 0; i < c->log_prefix.n; i++)
+		words_say(w, "log_prefix=%s", c->log_prefix.item[i]);
 	for (unsigned i = 0; i < l->cgroups.n; i++)
 		words_say(w, "cgroup=%s", l->cgroups.dir[i]);
 }

@@ -338,6 +338,7 @@ static const struct option *option_table(struct supervisor_options *o)
 		{ "t0_us", OPTION_NUMBER, &o->t0_us, false },
 		{ "rootfs_prefix", OPTION_LIST, &o->rootfs_prefix, true },
 		{ "stdio_prefix", OPTION_LIST, &o->stdio_prefix, true },
+		{ "log_prefix", OPTION_LIST, &o->log_prefix, true },
 		{ "cgroup", OPTION_LIST, &o->cgroups, true },
 	};
 

@@ -31,7 +31,7 @@ struct supervisor_options {
 	uint64_t uid_base, vcpus, memory_mib, hello_timeout_ms;
 	uint64_t vm_oom_score_adj; /* + 1000 */
 	uint64_t t0_us;		   /* CLOCK_MONOTONIC when `start` began, for the log */
-	struct option_list rootfs_prefix, stdio_prefix, cgroups;
+	struct option_list rootfs_prefix, stdio_prefix, log_prefix, cgroups;
 };
 
 /* ---- void.c ---- */

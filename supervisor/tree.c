@@ -175,6 +175,7 @@ static void words_for(struct words *w, const struct tree *t, enum role role)
 		words_say(w, "virtiofsd=%s", o->virtiofsd);
 		say_list(w, "rootfs_prefix", &o->rootfs_prefix);
 		say_list(w, "stdio_prefix", &o->stdio_prefix);
+		say_list(w, "log_prefix", &o->log_prefix);
 		if (o->events)
 			words_say(w, "events=%s", o->events);
 		break;

@@ -28,6 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	SIM_CHECK((r < 0) == !!err.code);
 	check_list(&c.rootfs_prefix);
 	check_list(&c.stdio_prefix);
+	check_list(&c.log_prefix);
 	SIM_CHECK(memchr(c.cmdline, '\0', sizeof(c.cmdline)));
 	SIM_CHECK(memchr(c.accel, '\0', sizeof(c.accel)));
 	SIM_CHECK(c.vcpus >= 1 && c.vcpus <= 240);

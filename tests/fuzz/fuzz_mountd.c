@@ -210,7 +210,7 @@ static void prepare(void)
 	/* By a name that the input can know. One more does not exist. */
 	m->rootfs = (struct prefixes){ "rootfs_prefix", 2,
 		{ { "/allowed", own_open("allowed", O_PATH | O_DIRECTORY) }, { "/away", -1 } } };
-	m->stdio = m->rootfs;
+	m->stdio.fifos = m->stdio.logs = m->rootfs;
 	m->events = listen_in_dir(&run.events);
 	m->proc = fcntl(open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC), F_DUPFD_CLOEXEC,
 		SIM_FD_OURS + 100);

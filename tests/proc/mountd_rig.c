@@ -97,6 +97,7 @@ void world_make(void)
 	make_dir("/mnt/share");
 	make_dir("/mnt/snap");
 	make_dir("/mnt/stdio");
+	make_dir("/mnt/log");
 	make_dir("/mnt/secret");
 	make_file("/mnt/secret/marker", "secret");
 	make_bundle("first", SANDBOX, "\"path\":\"rootfs\"");
@@ -109,12 +110,13 @@ struct rig rig_start(const char *const *more)
 	char virtiofsd[64];
 	const char *args[16] = { "uid=0", "share=/mnt/share", "bundle=/mnt/bundles/first",
 		"sandbox=" SANDBOX, "rootfs_prefix=/mnt/snap", "rootfs_prefix=/mnt/none",
-		"stdio_prefix=/mnt/stdio", virtiofsd };
+		"stdio_prefix=/mnt/stdio", "log_prefix=/mnt/log", "log_prefix=/mnt/logs/none",
+		virtiofsd };
 	int ctl[2], log[2], frontend[2], agentd[2], vmmd[2], slot[2];
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	int bundle = open("/mnt/bundles/first", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct rig r = { .nothing = void_start() };
-	size_t n = 8;
+	size_t n = 10;
 
 	snprintf(virtiofsd, sizeof(virtiofsd), "virtiofsd=%s", rig_virtiofsd);
 	while (more && *more)

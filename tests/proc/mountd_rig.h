@@ -7,6 +7,7 @@
  *	/mnt/bundles/first		config.json, rootfs
  *	/mnt/snap/<n>/fs, work		snapshots: rootfs_prefix is /mnt/snap
  *	/mnt/stdio			FIFOs: stdio_prefix
+ *	/mnt/log			files: log_prefix
  *	/mnt/secret/marker		beneath no prefix
  */
 #pragma once

@@ -6,7 +6,7 @@ import re
 import sys
 
 CASES = [f"A{i}" for i in range(1, 13)] + [f"B{i}" for i in range(1, 17)] + [f"C{i}" for i in range(1, 14)]
-CASES += ["D1", "D2", "D5", "D6", "D7", "E7", "E8", "F8", "G8"]
+CASES += ["D1", "D2", "D5", "D6", "D7", "E7", "E8", "E18", "E19", "F8", "G8"]
 ROW = re.compile(r"^\| ([A-G]\d+) \|(.*)\|(.*)\|$", re.M)
 NAMED = re.compile(r"`([\w.]+): (\w+)`")
 EXCUSES = ("does not apply", "does not exist", "not shown yet")

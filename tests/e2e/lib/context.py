@@ -33,6 +33,7 @@ class Context:
             "uid_base": 2000000000 + jobs.number() * 1000000,  # limits count by uid, on the whole machine
             "rootfs_prefix": [work],
             "stdio_prefix": [FIFO_DIR, "/run/containerd", work],
+            "log_prefix": [work],
         }
 
     def prefix(self, path, **changes):
