@@ -7,8 +7,9 @@ import subprocess
 import threading
 import time
 
-from lib import image, proc
+from lib import image, leaks, proc
 from lib.containerd import Events
+from lib.proc import Sandbox
 from lib.runner import check, check_contains, check_equal, test
 from lib.shim import HandMade
 from lib.ttrpc import RpcError
@@ -117,19 +118,43 @@ def many_at_once(ctx):
         check_equal(len(results), 24)
 
 
+def held_by(pid):
+    """{role: (fds, KiB of its own, KiB of PSS)}, where the shim is one that has roles."""
+    try:
+        sandbox = Sandbox(pid)
+    except AssertionError:
+        return {}
+    pss = {role: proc.pss_kib(p) for role, p in sandbox.roles().items()}
+    return {role: (*values, pss[role]) for role, values in leaks.held(sandbox).items()}
+
+
+def check_held(before, after, count, seconds, show):
+    """Whatever the number of execs: the same fds, and the memory of before."""
+    table = "\n".join(f"     {role:<12} {fds:3} -> {after[role][0]:3} fds, {own:5} -> {after[role][1]:5} KiB of its own, "
+                      f"{pss:5} -> {after[role][2]:5} KiB PSS" for role, (fds, own, pss) in before.items())
+    if show:
+        print(f"     {count} execs in {seconds:.0f} s\n{table}", flush=True)
+    for role, (fds, own, _) in before.items():
+        check(after[role][0] == fds and after[role][1] <= own + 256, f"{role} holds more\n{table}")
+
+
 @test(deadline=3600)
 def short_ones_byte_for_byte(ctx):
-    """Output of 0 to 256 KiB is complete when the exit is told."""
-    rnd, count = random.Random(7), 10000 if ctx.long else 20
+    """Output of 0 to 256 KiB is complete when the exit is told; none of them leaves anything behind."""
+    rnd, count, warm = random.Random(7), 10000 if ctx.long else 20, 10
     with Sleeping(ctx) as s:
         made = s.exec("sh", "-c", "head -c 262144 /dev/urandom > /tmp/blob; sha256sum /tmp/blob; cat /tmp/blob")
         blob = made.out[made.out.index(b"\n") + 1:]
         check_equal(hashlib.sha256(blob).hexdigest(), made.out.split()[0].decode(), "the blob")
         for i in range(count):
+            if i == warm:
+                began, before = time.monotonic(), held_by(s.pid)
             size, status = rnd.choice((0, 1, 4095, 4096, 4097, 65536, rnd.randint(0, 262144))), rnd.randint(0, 255)
             r = s.exec("sh", "-c", f"head -c {size} /tmp/blob; exit {status}")
             check(r.code == status and r.out == blob[:size],
                   f"number {i}: status {r.code}, not {status}; {len(r.out)} bytes, not {size}: {r.errtext}")
+        time.sleep(0.5)  # the last one's streams are closed when its exit has been told
+        check_held(before, held_by(s.pid), count - warm, time.monotonic() - began, ctx.long)
 
 
 @test(deadline=1800)
