@@ -1,17 +1,20 @@
 """What is answered, and when, while one process of the sandbox stands still (SIGSTOP)."""
 
+import contextlib
 import os
+import shutil
 import signal
 import time
 
 from lib import image, proc
 from lib.proc import Sandbox
-from lib.runner import Skip, check, check_equal, each
+from lib.runner import Skip, check, check_equal, each, test
 from lib.shim import HandMade
-from lib.ttrpc import Lost, RpcError
+from lib.ttrpc import TASK, Lost, RpcError, encode
 
-SILENT = ("qemu", "agentd")  # without them nobody reaches the guest
+STARVE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../build/release/tests/e2e/starve")
 SLEEP = ("/bin/sleep", "100000")
+GUESTS_AGENT = "the guest's agent"
 
 
 def timed(what, limit, function, *args, **kw):
@@ -43,11 +46,14 @@ class Pod:
 
     def __init__(self, ctx):
         self.hand = HandMade(ctx.containerd, ctx.new_id(), cmd=SLEEP)
+        self.hand.spec["linux"].update(readonlyPaths=[], maskedPaths=[])  # for starve
+        self.hand.write_spec()
         self.stopped, self.running = f"{self.hand.id}-s", f"{self.hand.id}-r"
 
     def __enter__(self):
         h = self.hand.__enter__()
         lower = image.unpack_busybox(os.path.join(h.dir, "lower"))
+        shutil.copy(STARVE, os.path.join(lower, "bin/starve"))
         h.start()
         self.task = h.task()
         self.sandbox = Sandbox(self.task.create(h.id, h.bundle, h.overlay(lower)))
@@ -62,16 +68,35 @@ class Pod:
     def __exit__(self, *exc):
         self.hand.__exit__(*exc)
 
+    def stop(self, role):
+        """From now on it stands still."""
+        if role != GUESTS_AGENT:
+            os.kill(self.sandbox.roles()[role], signal.SIGSTOP)
+            return
+        caps = ["CAP_SYS_NICE", "CAP_SYS_ADMIN"]
+        self.task.exec(self.hand.id, "starve", {
+            "args": ["/bin/starve"], "cwd": "/", "user": {"uid": 0, "gid": 0},
+            "capabilities": {kind: caps for kind in ("bounding", "effective", "permitted")}})
+        with contextlib.suppress(RpcError):  # the agent may not come to answer any more
+            self.task.start(self.hand.id, "starve")
+        time.sleep(1)
 
-@each(["qemu", "mountd", "agentd", "vmmd", "persistd", "virtiofsd"], vm=True, deadline=180)
+
+# What is needed for the guest to hear of anything.
+SILENT = ("qemu", "agentd", GUESTS_AGENT)
+ALWAYS = ("qemu", "mountd", GUESTS_AGENT)
+
+
+@each([*ALWAYS, "agentd", "vmmd", "persistd", "virtiofsd", "supervisor"], vm=True, deadline=180)
 def when_one_stands_still(ctx, role):
-    if role not in ("qemu", "mountd") and not ctx.long:
+    if role not in ALWAYS and not ctx.long:
         raise Skip("one of those that only --long tries")
     with Pod(ctx) as pod:
         task = pod.task
-        os.kill(pod.sandbox.roles()[role], signal.SIGSTOP)
+        pod.stop(role)
         from_memory("State", task.state, pod.running)
         from_memory("Connect", task.connect, pod.running)
+        from_memory("Pids", task.pids, pod.running)
         from_memory("Wait of a stopped one", task.wait, pod.stopped)
         check_equal(timed("Delete of a running one", 0.1, task.delete, pod.running), "FailedPrecondition")
         check_equal(timed("Delete of a stopped one", 3, task.delete, pod.stopped), {"pid": pod.sandbox.supervisor, "exit_status": 137})
@@ -83,16 +108,57 @@ def when_one_stands_still(ctx, role):
             check_equal(timed("the others' exit", 3, task.wait, pod.hand.id), 137)
         else:
             check_equal(task.state(pod.hand.id)["status"], 2, "the sandbox's own container")
-        timed("Shutdown", 2.5, shutdown, pod)
+        timed("Shutdown", 2.5, shutdown, pod.hand, task)
         result = timed("delete", 4, pod.hand.delete)
         check_equal(result.code, 0, result)
 
 
-def shutdown(pod):
+@test(vm=True)
+def when_the_frontend_stands_still(ctx):
+    """Then nobody answers containerd, which gives up and runs `delete`."""
+    with Pod(ctx) as pod:
+        pod.stop("frontend")
+        pod.task.close()
+        result = timed("delete", 4, pod.hand.delete)
+        check_equal((result.code, pod.hand.exit_status(result)), (0, 137), result)
+
+
+@test(vm=True)
+def when_netd_stands_still(ctx):
+    """It lives until the first Start where there was no link at Create, and is asked again then."""
+    with HandMade(ctx.containerd, ctx.new_id(), cmd=SLEEP) as hand:
+        hand.start()
+        task = hand.task()
+        sandbox = Sandbox(task.create(hand.id, hand.bundle, hand.overlay()))
+        os.kill(sandbox.roles()["netd"], signal.SIGSTOP)
+        from_memory("State", task.state, hand.id)
+        from_memory("Connect", task.connect, hand.id)
+        # Start waits for it, and nobody waits for Start.
+        begun = task.send(TASK, "Start", encode((1, hand.id)))
+        second = hand.task()
+        from_memory("State meanwhile", second.state, hand.id)
+        from_memory("Connect meanwhile", second.connect, hand.id)
+        check_equal(timed("Start", 10, answer_to, task, begun), "DeadlineExceeded")
+        check_equal(timed("Kill with SIGKILL", 4, second.kill, hand.id), None)
+        check_equal(timed("its exit", 3, second.wait, hand.id), 137)
+        check_equal(timed("Delete", 3, second.delete, hand.id), {"pid": sandbox.supervisor, "exit_status": 137})
+        task.close()
+        timed("Shutdown", 2.5, shutdown, hand, second)
+        result = timed("delete", 4, hand.delete)
+        check_equal(result.code, 0, result)
+
+
+def answer_to(task, stream):
+    task.sock.settimeout(30 * proc.patience)
+    got, _ = task.receive()
+    check_equal(got, stream)
+
+
+def shutdown(hand, task):
     """Until the shim has hung up."""
     try:
-        pod.task.shutdown(pod.hand.id, now=True)
-        pod.task.receive()
+        task.shutdown(hand.id, now=True)
+        task.receive()
     except (Lost, ConnectionError):
         pass
-    pod.task.close()
+    task.close()
