@@ -95,7 +95,6 @@ static void publish_delete(struct frontend *fe, const struct container *c)
 
 	exit_time(&c->init.exit, &at);
 	event.container_id = (char *)c->id;
-	event.id = (char *)c->id;
 	event.pid = fe->settings.task_pid;
 	event.exit_status = c->init.exit.status;
 	event.exited_at = &at;
