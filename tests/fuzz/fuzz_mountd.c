@@ -49,14 +49,14 @@ int worker_run(struct workers *w, const char *what, worker_fn fn, void *ctx,
 }
 
 /* Whatever the path says, what was opened lies beneath the prefix. */
-static void check_beneath(int fd)
+static void check_beneath(int fd, const char *prefix)
 {
 	char name[64], path[512] = "";
 
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
 	SIM_CHECK(readlink(name, path, sizeof(path) - 1) > 0);
 	SIM_CHECK(strncmp(path, own_dir(), strlen(own_dir())) == 0);
-	SIM_CHECK(strncmp(path + strlen(own_dir()), "/allowed/", 9) == 0);
+	SIM_CHECK(strncmp(path + strlen(own_dir()), prefix, strlen(prefix)) == 0);
 }
 
 static int open_one(const struct prefixes *prefixes, const char *path, struct error *err)
@@ -65,7 +65,7 @@ static int open_one(const struct prefixes *prefixes, const char *path, struct er
 		prefixes_open_path(prefixes, "lowerdir", path, O_PATH | O_DIRECTORY, err);
 
 	if (fd >= 0)
-		check_beneath(fd);
+		check_beneath(fd, "/allowed/");
 	return fd < 0 ? fd : 0;
 }
 
@@ -181,7 +181,19 @@ static void make_files(void)
 	own_link("allowed/out", "/etc");
 	own_fifo("allowed/in");
 	own_fifo("allowed/a/o");
+	own_mkdir("logs");
 	own_mkdir("private");
+}
+
+/* Anew for each input: mountd makes files there. */
+static void make_logs(void)
+{
+	own_clear("logs");
+	own_mkdir("logs/d");
+	own_file("logs/file", "");
+	own_fifo("logs/fifo");
+	own_link("logs/out", "/etc");
+	own_link("logs/d/link", "../file");
 }
 
 static const char *listen_in_dir(int *ret_fd)
@@ -210,7 +222,9 @@ static void prepare(void)
 	/* By a name that the input can know. One more does not exist. */
 	m->rootfs = (struct prefixes){ "rootfs_prefix", 2,
 		{ { "/allowed", own_open("allowed", O_PATH | O_DIRECTORY) }, { "/away", -1 } } };
-	m->stdio.fifos = m->stdio.logs = m->rootfs;
+	m->stdio.fifos = m->rootfs;
+	m->stdio.logs = (struct prefixes){ "log_prefix", 1,
+		{ { "/logs", own_open("logs", O_PATH | O_DIRECTORY) } } };
 	m->events = listen_in_dir(&run.events);
 	m->proc = fcntl(open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC), F_DUPFD_CLOEXEC,
 		SIM_FD_OURS + 100);
@@ -271,14 +285,18 @@ static int role(void *ctx)
 static void fds_came(void *ctx, const struct ipc_header *hdr, const uint8_t *payload,
 	struct fdlist *fds)
 {
+	bool file = hdr->type == MOUNTD_AGENTD_STDOUT_FILE || hdr->type == MOUNTD_AGENTD_STDERR_FILE;
 	struct stat st;
 
 	(void)ctx;
 	(void)payload;
 	if (hdr->type == MOUNTD_AGENTD_CONFIG)
 		return;
-	for (size_t i = 0; i < fds->n; i++)
-		SIM_CHECK(fstat(fds->fd[i], &st) == 0 && S_ISFIFO(st.st_mode));
+	for (size_t i = 0; i < fds->n; i++) {
+		SIM_CHECK(fstat(fds->fd[i], &st) == 0);
+		SIM_CHECK(file ? S_ISREG(st.st_mode) && st.st_nlink == 1 : S_ISFIFO(st.st_mode));
+		check_beneath(fds->fd[i], file ? "/logs/" : "/allowed/");
+	}
 }
 
 /* And a disk is an image that the frontend may name. */
@@ -304,6 +322,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!prepared)
 		prepare();
 	prepared = true;
+	make_logs();
 	run.in = (struct bytes){ data, size };
 	run.mountd.peer_lost = false;
 	for (uint32_t disk = 1; disk <= run.mountd.disks.last; disk++)

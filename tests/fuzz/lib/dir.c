@@ -66,6 +66,18 @@ void own_link(const char *name, const char *target)
 	SIM_CHECK(symlink(target, path_of(name)) == 0);
 }
 
+static int remove_beneath(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	return ftw->level == 0 ? 0 : remove(path);
+}
+
+void own_clear(const char *name)
+{
+	SIM_CHECK(nftw(path_of(name), remove_beneath, 16, FTW_DEPTH | FTW_PHYS) == 0);
+}
+
 int own_open(const char *name, int flags)
 {
 	int fd = open(path_of(name), flags | O_CLOEXEC);
