@@ -46,8 +46,6 @@ class Pod:
 
     def __init__(self, ctx):
         self.hand = HandMade(ctx.containerd, ctx.new_id(), cmd=SLEEP)
-        self.hand.spec["linux"].update(readonlyPaths=[], maskedPaths=[])  # for starve
-        self.hand.write_spec()
         self.stopped, self.running = f"{self.hand.id}-s", f"{self.hand.id}-r"
 
     def __enter__(self):
@@ -59,10 +57,12 @@ class Pod:
         self.sandbox = Sandbox(self.task.create(h.id, h.bundle, h.overlay(lower)))
         self.task.start(h.id)
         for cid in (self.stopped, self.running):
-            self.task.create(cid, *h.sibling(cid, SLEEP, lower))
+            self.task.create(cid, *h.sibling(cid, SLEEP, lower, readonlyPaths=[]))  # for starve
             self.task.start(cid)
         self.task.kill(self.stopped)
         self.task.wait(self.stopped)
+        self.exec("ended", "/bin/true")
+        self.task.wait(self.running, "ended")
         return self
 
     def __exit__(self, *exc):
@@ -73,13 +73,15 @@ class Pod:
         if role != GUESTS_AGENT:
             os.kill(self.sandbox.roles()[role], signal.SIGSTOP)
             return
-        caps = ["CAP_SYS_NICE", "CAP_SYS_ADMIN"]
-        self.task.exec(self.hand.id, "starve", {
-            "args": ["/bin/starve"], "cwd": "/", "user": {"uid": 0, "gid": 0},
-            "capabilities": {kind: caps for kind in ("bounding", "effective", "permitted")}})
         with contextlib.suppress(RpcError):  # the agent may not come to answer any more
-            self.task.start(self.hand.id, "starve")
+            self.exec("starve", "/bin/starve", "CAP_SYS_NICE", "CAP_SYS_ADMIN")
         time.sleep(1)
+
+    def exec(self, eid, path, *caps):
+        self.task.exec(self.running, eid, {
+            "args": [path], "cwd": "/", "user": {"uid": 0, "gid": 0},
+            "capabilities": {kind: caps for kind in ("bounding", "effective", "permitted")}})
+        self.task.start(self.running, eid)
 
 
 # What is needed for the guest to hear of anything.
@@ -98,10 +100,15 @@ def when_one_stands_still(ctx, role):
         from_memory("Connect", task.connect, pod.running)
         from_memory("Pids", task.pids, pod.running)
         from_memory("Wait of a stopped one", task.wait, pod.stopped)
+        from_memory("Wait of an exec that has ended", task.wait, pod.running, "ended")
+        check_equal(timed("Delete of an exec that has ended", 0.1, task.delete, pod.running, "ended"),
+                    {"pid": pod.sandbox.supervisor, "exit_status": 0})
         check_equal(timed("Delete of a running one", 0.1, task.delete, pod.running), "FailedPrecondition")
         check_equal(timed("Delete of a stopped one", 3, task.delete, pod.stopped), {"pid": pod.sandbox.supervisor, "exit_status": 137})
         check_equal(timed("Kill with SIGWINCH", 3, task.kill, pod.running, signal.SIGWINCH),
                     "DeadlineExceeded" if role in SILENT else None)
+        stats = timed("Stats", 5, task.stats, pod.running)
+        check(stats == "DeadlineExceeded" if role in SILENT else stats[0].endswith("Metrics"), stats)
         check_equal(timed("Kill with SIGKILL", 4, task.kill, pod.running), None)
         check_equal(timed("its exit", 3, task.wait, pod.running), 137)
         if role in SILENT:  # a guest that did not take SIGKILL is given up, with everybody in it

@@ -50,8 +50,9 @@ class HandMade:
         spec["linux"]["cgroupsPath"] = f"/{self.containerd.namespace}/{cid}"
         return spec
 
-    def sibling(self, cid, cmd, lower):
-        """(bundle, rootfs) of a further container of the pod whose first this one is."""
+    def sibling(self, cid, cmd, lower, **linux):
+        """(bundle, rootfs) of a further container of the pod whose first this one is. linux: changes
+        that part of its spec."""
         bundle, data = os.path.join(self.dir, self.containerd.namespace, cid), os.path.join(self.dir, cid)
         upper, work = os.path.join(data, "upper"), os.path.join(data, "work")
         for d in (os.path.join(bundle, "rootfs"), upper, work):
@@ -59,6 +60,7 @@ class HandMade:
         spec = self._default_spec(cid, cmd)
         spec["annotations"] = {"io.kubernetes.cri.container-type": "container",
                                "io.kubernetes.cri.sandbox-id": self.id}
+        spec["linux"].update(linux)
         with open(os.path.join(bundle, "config.json"), "w") as f:
             json.dump(spec, f)
         return bundle, [("overlay", "overlay", [f"workdir={work}", f"upperdir={upper}", f"lowerdir={lower}"])]
