@@ -310,7 +310,7 @@ static void disk_came(void *ctx, const struct ipc_header *hdr, const uint8_t *pa
 	if (hdr->type != MOUNTD_VMMD_BLOCK)
 		return;
 	SIM_CHECK(fds->n == 1 && fstat(fds->fd[0], &st) == 0 && S_ISREG(st.st_mode));
-	check_beneath(fds->fd[0]);
+	check_beneath(fds->fd[0], "/allowed/");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
