@@ -38,7 +38,7 @@ struct adding {
 	const char *bundle; /* "": the first one */
 	const struct rootfs_plan *plan;
 	int config; /* its config.json */
-	bool host_devices;
+	bool host_devices, devices;
 	struct memories memories;
 	struct uses uses;
 	struct container_reply *reply;
@@ -116,6 +116,8 @@ struct add_job {
 	int scratch;
 	struct root {
 		bool pod;
+		bool host_devices; /* linux.devices are all of the host: nothing is opened */
+		bool devices;	   /* there are block devices among them */
 		struct block block;
 	} root;
 };
@@ -189,11 +191,14 @@ static int add_work(void *ctx, struct fdlist *ret_fds, struct error *err)
 	struct add_job *job = ctx;
 	CLEANUP(spec_done) struct spec spec = SPEC_INIT;
 	_cleanup_close_ int bundle = -1, config = -1;
+	struct spec_device device;
 	int r = open_bundle(job, &bundle, &config, &spec, err);
 
 	if (r < 0)
 		return r;
 	job->root.pod = spec.sandbox_id;
+	job->root.host_devices = spec_has_host_devices(&spec);
+	job->root.devices = !job->root.host_devices && spec_device(&spec, 0, &device);
 	r = fdlist_add_consume(ret_fds, fd_steal(&config));
 	if (r == 0)
 		r = make_root(job, bundle, &spec, ret_fds, err);
@@ -247,6 +252,8 @@ static int add_rootfs(struct adding *a, struct error *err)
 		return error_set(err, EIO, "the worker returned %zu fds", fds.n);
 	a->config = fdlist_steal(&fds, 0);
 	a->reply->msg.pod = root.pod;
+	a->host_devices = root.host_devices;
+	a->devices = root.devices;
 	if (root.block.found)
 		return use_root(a, &root.block, &fds, err);
 	return share_attach(&a->m->share, a->index, fds.fd[1], err);
@@ -377,7 +384,6 @@ struct device_job {
 	int config;
 	unsigned number; /* among the block devices */
 	struct device {
-		bool host_devices;
 		uint32_t place; /* in linux.devices */
 		struct block block;
 	} device;
@@ -393,8 +399,7 @@ static int device_work(void *ctx, struct fdlist *ret_fds, struct error *err)
 
 	if (r < 0)
 		return r;
-	job->device.host_devices = spec_has_host_devices(&spec);
-	if (job->device.host_devices || !spec_device(&spec, job->number, &d))
+	if (!spec_device(&spec, job->number, &d))
 		return 0;
 	job->device.place = (uint32_t)d.place;
 	r = block_open_number(&place, d.major, d.minor, d.readonly, &job->device.block, ret_fds, err);
@@ -407,7 +412,7 @@ static int add_devices(struct adding *a, struct error *err)
 {
 	struct device_job job = { .m = a->m, .config = a->config };
 
-	for (;; job.number++) {
+	for (; a->devices; job.number++) {
 		CLEANUP(fdlist_done) struct fdlist fds = FDLIST_INIT;
 		Ipc__Config__Disk *use;
 		char what[40];
@@ -417,7 +422,6 @@ static int add_devices(struct adding *a, struct error *err)
 		snprintf(what, sizeof(what), "opening block device %u", job.number);
 		r = worker_run(&a->m->workers, what, device_work, &job, WORKER_NOTE(&job.device),
 			&fds, err);
-		a->host_devices = job.device.host_devices;
 		if (r < 0 || !job.device.block.found)
 			return r;
 		use = use_disk(a, &job.device.block, &fds, 0, err);
@@ -426,6 +430,7 @@ static int add_devices(struct adding *a, struct error *err)
 		use->use = IPC__CONFIG__DISK__USE__DEVICE;
 		use->number = job.device.place;
 	}
+	return 0;
 }
 
 /* -- all of it */
