@@ -22,6 +22,7 @@
 #include "modules.h"
 #include "port.h"
 #include "rpc.h"
+#include "sandbox.h"
 #include "share.h"
 #include "util.h"
 
@@ -64,6 +65,7 @@ int main(void)
 	boot_late();
 	modules_load("/lib/modules/late");
 	share_init();
+	sandbox_init();
 	if (make_dirs("/run/bulkhead/containers") < 0)
 		die("mkdir /run/bulkhead: %s", strerror(errno));
 

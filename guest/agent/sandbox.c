@@ -168,6 +168,8 @@ void get_guest_details(uint32_t stream, const ProtobufCMessage *message)
 	rpc_reply(stream, &response.base);
 }
 
+#define MEMORY_BLOCKS "/sys/devices/system/memory/memory[0-9]*/state"
+
 /* Write text to every file of a pattern; return how many say so afterwards. */
 static unsigned int online(const char *pattern, const char *text)
 {
@@ -190,21 +192,42 @@ static unsigned int online(const char *pattern, const char *text)
 	return n;
 }
 
+static uint64_t block_mib(void)
+{
+	char text[32] = "0";
+
+	(void)file_read("/sys/devices/system/memory/block_size_bytes", text, sizeof(text));
+	return strtoull(text, NULL, 16) >> 20;
+}
+
+static unsigned int blocks_at_boot;
+
+void sandbox_init(void)
+{
+	blocks_at_boot = online(MEMORY_BLOCKS, "online");
+}
+
 /* CPUs and memory blocks appear a while after the host plugged them. */
 static int online_work(const void *arg, struct job_report *report, struct error *err)
 {
 	const Grpc__OnlineCPUMemRequest *request = arg;
+	uint64_t until = now_ms() + ONLINE_TIMEOUT_S * 1000, mib = 0, block = block_mib();
 	unsigned int cpus;
 
 	(void)report;
-	(void)err;
 	for (;;) {
 		/* cpu0 has no such file: it is always there. */
 		cpus = 1 + online("/sys/devices/system/cpu/cpu[0-9]*/online", "1");
 		if (!request->cpu_only)
-			(void)online("/sys/devices/system/memory/memory[0-9]*/state", "online");
-		if (!request->wait || cpus >= request->nb_cpus)
+			mib = (online(MEMORY_BLOCKS, "online") - blocks_at_boot) * block;
+		if (!request->wait ||
+		        (cpus >= request->nb_cpus && mib >= request->plugged_mib))
 			return 0;
+		if (now_ms() > until)
+			return error_set(err, CODE_DEADLINE_EXCEEDED,
+			        "the guest uses %u of %u CPUs, and %llu MiB of %llu that were plugged",
+			        cpus, request->nb_cpus, (unsigned long long)mib,
+			        (unsigned long long)request->plugged_mib);
 		sleep_ms(10);
 	}
 }
@@ -226,7 +249,7 @@ void online_cpu_mem(uint32_t stream, const ProtobufCMessage *message)
 	const struct job_spec spec = {
 		.work = online_work,
 		.arg = message,
-		.timeout_s = ONLINE_TIMEOUT_S,
+		.timeout_s = ONLINE_TIMEOUT_S + 1,
 		.done = online_done,
 		.stream = stream,
 	};

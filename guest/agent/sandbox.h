@@ -7,6 +7,8 @@
 
 #define AGENT_VERSION "1.0.0"
 
+/* Before anything can be plugged. */
+void sandbox_init(void);
 /* True once CreateSandbox was accepted: containers may follow. */
 bool sandbox_exists(void);
 
