@@ -64,6 +64,8 @@ const struct agent_method agent_resume_container = { "ResumeContainer", &grpc__e
 	SECONDS(10) };
 const struct agent_method agent_update_container = { "UpdateContainer", &grpc__empty__descriptor,
 	SECONDS(60) };
+const struct agent_method agent_online_cpu_mem = { "OnlineCPUMem", &grpc__empty__descriptor,
+	SECONDS(12) };
 const struct agent_method agent_stats_container = { "StatsContainer",
 	&grpc__stats_container_response__descriptor, SECONDS(10) };
 const struct agent_method agent_get_oom_event = { "GetOOMEvent", &grpc__oomevent__descriptor, 0 };

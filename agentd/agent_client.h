@@ -49,6 +49,7 @@ extern const struct agent_method agent_tty_win_resize;
 extern const struct agent_method agent_pause_container;
 extern const struct agent_method agent_resume_container;
 extern const struct agent_method agent_update_container;
+extern const struct agent_method agent_online_cpu_mem;
 extern const struct agent_method agent_stats_container;
 extern const struct agent_method agent_get_oom_event;
 

@@ -13,6 +13,7 @@
 #include "agentd/oci.h"
 #include "agentd/process.h"
 #include "agentd/texts.h"
+#include "ipc/agentd.pb-c.h"
 #include "ipc/channel.h"
 
 /* What may be asked. One way, each state once. */
@@ -36,6 +37,7 @@ struct container {
 	enum container_state state;
 	uint32_t index;
 	char *id;
+	Ipc__Limits limits; /* of its config.json */
 	struct process *init;
 	struct process *execs;
 	unsigned n_execs;

@@ -39,7 +39,63 @@ int handle_resume(struct agentd *a, struct request *req, const ProtobufCMessage 
 		err);
 }
 
-/* -- UPDATE */
+/* -- LIMITS, ONLINE, UPDATE */
+
+Ipc__Limits limits_of(const Grpc__LinuxResources *r)
+{
+	Ipc__Limits limits = IPC__LIMITS__INIT;
+
+	if (r && r->cpu) {
+		limits.cpu_quota = r->cpu->quota;
+		/* The kernel takes a second at most. */
+		limits.cpu_period = r->cpu->period > INT32_MAX ? INT32_MAX : (int64_t)r->cpu->period;
+	}
+	if (r && r->memory)
+		limits.memory = r->memory->limit;
+	return limits;
+}
+
+/* Not the frontend's fault: there was no room for it, and it was told so. */
+static int text_missing(uint32_t number, struct error *err)
+{
+	return error_set(err, ENOBUFS, "text %u did not come", number);
+}
+
+int handle_limits(struct agentd *a, struct request *req, const ProtobufCMessage *message,
+	struct error *err)
+{
+	const Ipc__AgentdLimits *m = (const Ipc__AgentdLimits *)message;
+	Ipc__AgentdLimitsReply reply = IPC__AGENTD_LIMITS_REPLY__INIT;
+	Grpc__LinuxResources *resources = NULL;
+	size_t len = 0;
+	_cleanup_free_ char *text = texts_take(&a->texts, m->text, &len);
+	Ipc__Limits limits;
+	int r;
+
+	if (!text)
+		return text_missing(m->text, err);
+	r = oci_parse_resources(text, len, &resources, err);
+	if (r < 0)
+		return r;
+	limits = limits_of(resources);
+	grpc__linux_resources__free_unpacked(resources, NULL);
+	reply.limits = &limits;
+	request_reply(req, &reply.base);
+	return 0;
+}
+
+int handle_online(struct agentd *a, struct request *req, const ProtobufCMessage *message,
+	struct error *err)
+{
+	const Ipc__AgentdOnline *m = (const Ipc__AgentdOnline *)message;
+	Grpc__OnlineCPUMemRequest request = GRPC__ONLINE_CPUMEM_REQUEST__INIT;
+
+	request.wait = true;
+	request.nb_cpus = m->vcpus;
+	request.cpu_only = m->plugged_mib == 0;
+	request.plugged_mib = m->plugged_mib;
+	return agent_call(a->agent, &agent_online_cpu_mem, &request.base, on_answer, req, NULL, err);
+}
 
 int handle_update(struct agentd *a, struct request *req, const ProtobufCMessage *message,
 	struct error *err)
@@ -51,9 +107,8 @@ int handle_update(struct agentd *a, struct request *req, const ProtobufCMessage 
 	struct container *c;
 	int r;
 
-	/* Not the frontend's fault: there was no room for it, and it was told so. */
 	if (!text)
-		return error_set(err, ENOBUFS, "text %u did not come", m->text);
+		return text_missing(m->text, err);
 	r = get_container(a, m->index, &c, err);
 	if (r == 0)
 		r = oci_parse_resources(text, len, &request.resources, err);

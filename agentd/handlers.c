@@ -400,19 +400,25 @@ void on_exited(void *ctx, const struct process *p)
 
 static void on_container_created(void *ctx, ProtobufCMessage *reply, const struct error *err)
 {
+	Ipc__AgentdCreateContainerReply done = IPC__AGENTD_CREATE_CONTAINER_REPLY__INIT;
 	struct request *req = ctx;
 	struct container **at = find_container(req->agentd, req->index);
 	struct container *c = *at;
 
+	(void)reply;
 	if (c && !err) {
 		c->state = CONTAINER_CREATED;
+		done.limits = &c->limits;
 	} else if (c && err->code == ETIMEDOUT) {
 		/* It may exist all the same: REMOVE must reach the agent. */
 		process_free(steal(c->init));
 	} else if (c) {
 		container_drop(req->agentd, at);
 	}
-	on_answer(ctx, reply, err);
+	if (err)
+		request_fail(req, err);
+	else
+		request_reply(req, &done.base);
 }
 
 static bool take_stdio(struct agentd *a, uint16_t type, uint32_t process, int *ret, int *ret_second)
@@ -515,6 +521,7 @@ static int handle_create_container(struct agentd *a, struct request *req,
 	CLEANUP(process_fds_done) struct process_fds fds = PROCESS_FDS_INIT;
 	CLEANUP(oci_spec_done) struct oci_spec spec = OCI_SPEC_INIT;
 	const struct wanted_streams want = { m->process, m->stdin, m->stdout, m->stderr };
+	struct container *c;
 	int r;
 
 	if (agentd_drain_mountd(a, err) < 0)
@@ -527,8 +534,10 @@ static int handle_create_container(struct agentd *a, struct request *req,
 		r = check_new_container(a, m, err);
 	if (r != 0)
 		return r;
-	if (!container_add(a, m, &fds))
+	c = container_add(a, m, &fds);
+	if (!c)
 		return error_errno(err, ENOMEM, "container %u", m->index);
+	c->limits = limits_of(spec.spec->linux ? spec.spec->linux->resources : NULL);
 	req->index = m->index;
 	r = send_create_container(a, req, m, &spec, err);
 	if (r < 0)
@@ -694,6 +703,8 @@ static const struct {
 	{ AGENTD_RESIZE, ~0U, handle_resize },
 	{ AGENTD_PAUSE, ~0U, handle_pause },
 	{ AGENTD_RESUME, ~0U, handle_resume },
+	{ AGENTD_LIMITS, ~0U, handle_limits },
+	{ AGENTD_ONLINE, AGENTD_READY, handle_online },
 	{ AGENTD_UPDATE, ~0U, handle_update },
 	{ AGENTD_STATS, ~0U, handle_stats },
 };

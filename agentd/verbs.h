@@ -17,7 +17,9 @@ verb handle_text, handle_exec, handle_start_exec, handle_remove_exec, handle_res
 void execs_drop(struct agentd *a, struct container *c);
 
 /* control.c */
-verb handle_pause, handle_resume, handle_update, handle_stats;
+verb handle_pause, handle_resume, handle_limits, handle_online, handle_update, handle_stats;
+/* What of it the size of the VM depends on; r may be NULL. */
+Ipc__Limits limits_of(const Grpc__LinuxResources *r);
 /* Asks for the next news of memory that ran out. Once; it goes on by itself. */
 void oom_listen(struct agentd *a);
 

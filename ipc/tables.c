@@ -52,7 +52,7 @@ TABLE(frontend_vmmd, "frontend-vmmd");
 static const struct ipc_message frontend_agentd_rows[] = {
 	{ AGENTD_CONNECT, "connect", REQ_R(agentd_connect) },
 	{ AGENTD_CREATE_SANDBOX, "create_sandbox", REQ(agentd_create_sandbox) },
-	{ AGENTD_CREATE_CONTAINER, "create_container", REQ(agentd_create_container) },
+	{ AGENTD_CREATE_CONTAINER, "create_container", REQ_R(agentd_create_container) },
 	{ AGENTD_START, "start", REQ(agentd_start) },
 	{ AGENTD_SIGNAL, "signal", REQ(agentd_signal) },
 	{ AGENTD_REMOVE, "remove", REQ(agentd_remove) },
@@ -70,6 +70,8 @@ static const struct ipc_message frontend_agentd_rows[] = {
 	{ AGENTD_UPDATE, "update", REQ(agentd_update) },
 	{ AGENTD_STATS, "stats", REQ_R(agentd_stats) },
 	{ AGENTD_OOM, "oom", EVENT(agentd_oom) },
+	{ AGENTD_LIMITS, "limits", REQ_R(agentd_limits) },
+	{ AGENTD_ONLINE, "online", REQ(agentd_online) },
 };
 TABLE(frontend_agentd, "frontend-agentd");
 

@@ -57,6 +57,8 @@ enum agentd_msg {
 	AGENTD_UPDATE,
 	AGENTD_STATS,
 	AGENTD_OOM,
+	AGENTD_LIMITS,
+	AGENTD_ONLINE,
 };
 enum persistd_msg { PERSISTD_RECORD = 1, PERSISTD_FORGET };
 enum slot_msg { SLOT_ARG = 1, SLOT_FD, SLOT_EXEC };

@@ -18,12 +18,19 @@ enum container_pause {
 	CONTAINER_RESUMING,
 };
 
+/* What it may use at most. 0: nobody has said; less: no limit. */
+struct limits {
+	int64_t cpu_quota, cpu_period; /* microseconds of every cpu_period */
+	int64_t memory;		       /* bytes */
+};
+
 struct container {
 	struct container *next;
 	char id[ID_MAX + 1];
 	char *bundle;
 	uint32_t index; /* in the share, and towards mountd and agentd */
 	enum container_pause pause;
+	struct limits limits;
 	struct process init;
 	struct process *execs;
 	unsigned n_execs;

@@ -1,4 +1,4 @@
-/* Pause, Resume, Update, Stats, ResizePty: each is one question to agentd. */
+/* Pause, Resume, Stats, ResizePty: each is one question to agentd. Update is a flow, in update.c. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -10,7 +10,6 @@
 #include "shim-frontend/proto/events.pb-c.h"
 
 #define PAUSE_MS  5000
-#define UPDATE_MS 10000
 #define STATS_MS  5000
 #define RESIZE_MS 3000
 
@@ -158,38 +157,13 @@ void handle_resume(void *ctx, struct rpc *rpc)
 
 /* -- Update */
 
-static void plain_answer(void *ctx, const ProtobufCMessage *reply, struct fdlist *fds,
-	const struct error *err)
-{
-	struct question *q = ctx;
-
-	(void)reply;
-	(void)fds;
-	if (err)
-		question_fail(q, err);
-	else
-		question_done(q);
-}
-
 void handle_update(void *ctx, struct rpc *rpc)
 {
-	struct frontend *fe = ctx;
-	const Containerd__UpdateTaskRequest *r = (Containerd__UpdateTaskRequest *)rpc->request;
-	struct container *c = living(fe, rpc, r->id, "update", true);
-	Ipc__AgentdUpdate request = IPC__AGENTD_UPDATE__INIT;
-	struct error err = ERROR_INIT;
-	struct question *q;
-	int ms;
+	struct container *c = living(ctx, rpc, ((Containerd__UpdateTaskRequest *)rpc->request)->id,
+		"update", true);
 
-	if (!c)
-		return;
-	ms = rpc_left_ms(rpc, frontend_ms(fe, UPDATE_MS));
-	q = question_new(fe, rpc, c, "update");
-	request.index = c->index;
-	request.text = ++fe->table.last_process;
-	if (agentd_send_text(fe, request.text, r->resources, ms, &err) < 0 ||
-		call_start(&fe->agentd, AGENTD_UPDATE, &request.base, ms, plain_answer, q, &err) < 0)
-		question_fail(q, &err);
+	if (c)
+		update_start(ctx, rpc, c);
 }
 
 /* -- Stats */
@@ -228,6 +202,19 @@ void handle_stats(void *ctx, struct rpc *rpc)
 
 /* -- ResizePty */
 
+static void resized(void *ctx, const ProtobufCMessage *reply, struct fdlist *fds,
+	const struct error *err)
+{
+	struct question *q = ctx;
+
+	(void)reply;
+	(void)fds;
+	if (err)
+		question_fail(q, err);
+	else
+		question_done(q);
+}
+
 void handle_resize(void *ctx, struct rpc *rpc)
 {
 	struct frontend *fe = ctx;
@@ -255,6 +242,6 @@ void handle_resize(void *ctx, struct rpc *rpc)
 	request.width = r->width;
 	request.height = r->height;
 	if (call_start(&fe->agentd, AGENTD_RESIZE, &request.base,
-		    rpc_left_ms(rpc, frontend_ms(fe, RESIZE_MS)), plain_answer, q, &err) < 0)
+		    rpc_left_ms(rpc, frontend_ms(fe, RESIZE_MS)), resized, q, &err) < 0)
 		question_fail(q, &err);
 }

@@ -219,6 +219,7 @@ static enum step_result step_launch(struct flow *f)
 	request.vcpus = fe->settings.vcpus;
 	request.memory_mib = fe->settings.memory_mib;
 	request.share = fe->settings.share;
+	update_room(&fe->settings, &request);
 	network_fill(&fe->network, &request, nics, list);
 	request.ports = create_flow_of(f)->container->disks.n;
 	if (fe->network.may_come)
@@ -295,6 +296,12 @@ static enum step_result step_sandbox(struct flow *f)
 	return ask(f, &fe->agentd, AGENTD_CREATE_SANDBOX, &request.base, GUEST_MS, NULL);
 }
 
+static void container_created(struct flow *f, const ProtobufCMessage *reply)
+{
+	create_flow_of(f)->container->limits =
+		limits_told(((const Ipc__AgentdCreateContainerReply *)reply)->limits);
+}
+
 static enum step_result step_container(struct flow *f)
 {
 	struct create_flow *cf = create_flow_of(f);
@@ -310,7 +317,8 @@ static enum step_result step_container(struct flow *f)
 	request.stdin = c->init.stdin_path[0] != '\0';
 	request.stdout = c->init.stdout_path[0] != '\0';
 	request.stderr = c->init.stderr_path[0] != '\0';
-	return ask(f, &cf->op.fe->agentd, AGENTD_CREATE_CONTAINER, &request.base, GUEST_MS, NULL);
+	return ask(f, &cf->op.fe->agentd, AGENTD_CREATE_CONTAINER, &request.base, GUEST_MS,
+		container_created);
 }
 
 /* An exit that was recorded for an earlier container of the same id. */

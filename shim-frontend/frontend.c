@@ -158,6 +158,7 @@ int frontend_init(struct frontend *fe, const struct settings *settings, struct l
 	fe->exit_status = ROLE_EXIT_FAILED;
 	fe->queue_last = &fe->queue;
 	vm_init(fe);
+	fe->growth.online = true; /* nothing is plugged */
 	events_init(&fe->events, loop, FRONTEND_FD_EVENTS, &fe->mountd, settings->namespace);
 	r = init_peers(fe, err);
 	if (r == 0)

@@ -8,7 +8,8 @@
  *	network.c       the network's steps of it, and of a Start that finds more links
  *	disks.c         which disks the VM has, and for whom
  *	exec.c          Exec as a flow over mountd, agentd; the end of an exec
- *	control.c       Pause, Resume, Update, Stats, ResizePty
+ *	control.c       Pause, Resume, Stats, ResizePty
+ *	update.c        Update as a flow over agentd, vmmd: a VM that grows
  *	delete.c        Delete as a flow; Shutdown
  *	exit.c          an exit: recorded, published, told
  *	vm.c            the VM's life, and what Kill does about a silent guest
@@ -16,8 +17,10 @@
  */
 #pragma once
 
+#include "ipc/agentd.pb-c.h"
 #include "ipc/ctl.h"
 #include "ipc/tables.h"
+#include "ipc/vmmd.pb-c.h"
 #include "shim-frontend/call.h"
 #include "shim-frontend/container.h"
 #include "shim-frontend/events.h"
@@ -50,12 +53,23 @@ struct vm {
 	struct vm_waiter *waiters;
 };
 
+/* What the VM has more than at its start, and who waits for more. */
+struct growth {
+	uint32_t plugged_cpus, plugged_mib;
+	uint32_t last_index; /* towards vmmd */
+	bool online;	     /* the guest uses all of it */
+	struct update_flow *running, *queue;
+	unsigned n_queue;
+};
+
 struct settings {
 	const char *id; /* of the sandbox, which is its first container's */
 	const char *namespace;
 	const char *bundle;
 	uint32_t task_pid; /* told as everybody's pid */
-	uint32_t vcpus, memory_mib;
+	uint32_t vcpus, memory_mib; /* of the VM at its start */
+	uint32_t max_vcpus, max_memory_mib;
+	uint32_t overhead_millicpus, overhead_memory_mib;
 	bool share;
 	bool cgroups_v1; /* of the host: Stats speaks as its tools expect */
 	int hello_timeout_ms;
@@ -70,6 +84,7 @@ struct frontend {
 	struct table table;
 	struct events events;
 	struct vm vm;
+	struct growth growth;
 	struct network network;
 	struct disks disks;
 	struct peer netd, mountd, vmmd, agentd, persistd;
@@ -119,6 +134,13 @@ void create_fatal(struct frontend *fe, const struct error *err);
  */
 void late_links_start(struct frontend *fe, struct rpc *rpc,
 	void (*done)(void *ctx, const struct error *err), void *ctx);
+
+/* update.c. Answers the rpc; c is CREATED or RUNNING. */
+void update_start(struct frontend *fe, struct rpc *rpc, struct container *c);
+/* What a VM must be started with to grow as far as the settings say. */
+void update_room(const struct settings *s, Ipc__VmmdLaunch *request);
+/* What agentd says of a container's limits. */
+struct limits limits_told(const Ipc__Limits *m);
 
 /* delete.c. Answers the rpc; c is CREATED or STOPPED. */
 void delete_start(struct frontend *fe, struct rpc *rpc, struct container *c);

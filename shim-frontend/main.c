@@ -16,6 +16,8 @@
 /* 12 of its own, 3 of the event loop, 32 clients and one to refuse, 8 in a message, and spare. */
 #define NOFILE              64
 
+#define MEMORY_MIB_MAX      (64 << 20)
+
 #define CALL_TIMEOUT_MAX_MS 600000
 #define FRAME_TIMEOUT_MS    30000
 #define HELLO_TIMEOUT_MS    60000
@@ -23,6 +25,7 @@
 static int parse(int argc, char **argv, struct settings *s, uid_t *uid, struct error *err)
 {
 	uint64_t n_uid = 0, pid = 0, vcpus = 0, memory = 0, share = 1, v1 = 0;
+	uint64_t max_vcpus = 0, max_memory = 0, more_cpu = 0, more_memory = 0;
 	uint64_t hello = HELLO_TIMEOUT_MS, call = CALL_TIMEOUT_MAX_MS, frame = FRAME_TIMEOUT_MS;
 	const struct option table[] = {
 		{ "uid", OPTION_NUMBER, &n_uid, false },
@@ -32,6 +35,11 @@ static int parse(int argc, char **argv, struct settings *s, uid_t *uid, struct e
 		{ "task_pid", OPTION_NUMBER, &pid, false },
 		{ "vcpus", OPTION_NUMBER, &vcpus, false },
 		{ "memory_mib", OPTION_NUMBER, &memory, false },
+		/* the VM may grow so far; not above what it starts with: it does not */
+		{ "max_vcpus", OPTION_NUMBER, &max_vcpus, true },
+		{ "max_memory_mib", OPTION_NUMBER, &max_memory, true },
+		{ "overhead_millicpus", OPTION_NUMBER, &more_cpu, true },
+		{ "overhead_memory_mib", OPTION_NUMBER, &more_memory, true },
 		{ "share", OPTION_NUMBER, &share, true },
 		/* the host's controllers are those of cgroup v1 */
 		{ "cgroups_v1", OPTION_NUMBER, &v1, true },
@@ -47,9 +55,13 @@ static int parse(int argc, char **argv, struct settings *s, uid_t *uid, struct e
 	if (r < 0)
 		return r;
 	if (n_uid == 0 || n_uid > UINT32_MAX - 1 || pid == 0 || pid > INT_MAX || vcpus == 0 ||
-		vcpus > 1024 || memory == 0 || memory > UINT32_MAX || share > 1 || v1 > 1)
+		vcpus > 1024 || memory == 0 || memory > MEMORY_MIB_MAX || share > 1 || v1 > 1)
 		return error_set(err, EINVAL,
 			"uid, task_pid, vcpus, memory_mib, share or cgroups_v1 is out of range");
+	if (max_vcpus > 1024 || max_memory > MEMORY_MIB_MAX || more_cpu > UINT32_MAX ||
+		more_memory > UINT32_MAX)
+		return error_set(err, EINVAL,
+			"max_vcpus, max_memory_mib or an overhead is out of range");
 	if (hello == 0 || hello > CALL_TIMEOUT_MAX_MS || call == 0 || call > CALL_TIMEOUT_MAX_MS ||
 		frame == 0 || frame > CALL_TIMEOUT_MAX_MS)
 		return error_set(err, EINVAL, "a timeout is not between 1 and %d ms",
@@ -58,6 +70,10 @@ static int parse(int argc, char **argv, struct settings *s, uid_t *uid, struct e
 	s->task_pid = (uint32_t)pid;
 	s->vcpus = (uint32_t)vcpus;
 	s->memory_mib = (uint32_t)memory;
+	s->max_vcpus = (uint32_t)(max_vcpus > vcpus ? max_vcpus : vcpus);
+	s->max_memory_mib = (uint32_t)(max_memory > memory ? max_memory : memory);
+	s->overhead_millicpus = (uint32_t)more_cpu;
+	s->overhead_memory_mib = (uint32_t)more_memory;
 	s->share = share;
 	s->cgroups_v1 = v1;
 	s->hello_timeout_ms = (int)hello;

@@ -36,6 +36,8 @@ static const struct {
 	{ "accel", VALUE_TEXT, MEMBER(accel), 0, 0 },
 	{ "vcpus", VALUE_NUMBER, MEMBER(vcpus), 1, VCPUS_MAX },
 	{ "memory_mib", VALUE_NUMBER, MEMBER(memory_mib), 64, MEMORY_MIB_MAX },
+	{ "max_vcpus", VALUE_NUMBER, MEMBER(max_vcpus), 1, VCPUS_MAX },
+	{ "max_memory_mib", VALUE_NUMBER, MEMBER(max_memory_mib), 64, MEMORY_MIB_MAX },
 	{ "overhead_millicpus", VALUE_NUMBER, MEMBER(overhead_millicpus), 0, 10000 },
 	{ "overhead_memory_mib", VALUE_NUMBER, MEMBER(overhead_memory_mib), 0, 65536 },
 	{ "network_model", VALUE_TEXT, MEMBER(network_model), 0, 0 },
@@ -168,6 +170,8 @@ static void set_defaults(struct config *c, const char *prefix)
 	strcpy(c->accel, "auto");
 	c->vcpus = 1;
 	c->memory_mib = 512;
+	c->max_vcpus = 8;
+	c->max_memory_mib = 8192;
 	c->overhead_millicpus = 200;
 	c->overhead_memory_mib = 128; /* the guest boots with 96, measured */
 	strcpy(c->network_model, "tcfilter");

@@ -28,7 +28,9 @@ struct supervisor_options {
 	const char *qemu, *virtiofsd, *kernel, *initrd, *cmdline, *accel, *accel_why, *events;
 	const char *network_model;
 	uint64_t network_queues, disable_vhost_net;
-	uint64_t uid_base, vcpus, memory_mib, hello_timeout_ms;
+	uint64_t uid_base, hello_timeout_ms;
+	uint64_t vcpus, memory_mib, max_vcpus, max_memory_mib;
+	uint64_t overhead_millicpus, overhead_memory_mib;
 	uint64_t vm_oom_score_adj; /* + 1000 */
 	uint64_t t0_us;		   /* CLOCK_MONOTONIC when `start` began, for the log */
 	struct option_list rootfs_prefix, stdio_prefix, log_prefix, cgroups;

@@ -157,6 +157,11 @@ static void words_for(struct words *w, const struct tree *t, enum role role)
 		words_say(w, "cgroups_v1=%d", o->cgroups.n > 1);
 		words_say(w, "vcpus=%llu", (unsigned long long)o->vcpus);
 		words_say(w, "memory_mib=%llu", (unsigned long long)o->memory_mib);
+		words_say(w, "max_vcpus=%llu", (unsigned long long)o->max_vcpus);
+		words_say(w, "max_memory_mib=%llu", (unsigned long long)o->max_memory_mib);
+		words_say(w, "overhead_millicpus=%llu", (unsigned long long)o->overhead_millicpus);
+		words_say(w, "overhead_memory_mib=%llu",
+			(unsigned long long)o->overhead_memory_mib);
 		words_say(w, "share=1");
 		words_say(w, "hello_timeout_ms=%llu", (unsigned long long)o->hello_timeout_ms);
 		break;

@@ -26,7 +26,7 @@ static uint64_t millicpus(const struct spec *spec)
 int vm_size(const struct config *config, const struct spec *spec, struct vm_size *ret,
 	struct error *err)
 {
-	*ret = (struct vm_size){ config->vcpus, config->memory_mib };
+	*ret = (struct vm_size){ .vcpus = config->vcpus, .memory_mib = config->memory_mib };
 	if (spec->cpu_period > PERIOD_MAX_US)
 		return error_set(err, ERANGE, "a CPU period of %lld us: the longest is %d",
 			(long long)spec->cpu_period, PERIOD_MAX_US);
@@ -49,5 +49,8 @@ int vm_size(const struct config *config, const struct spec *spec, struct vm_size
 		return error_set(err, ERANGE,
 			"a memory limit of %lld bytes: a VM has at most %d MiB",
 			(long long)spec->memory_limit, MEMORY_MIB_MAX);
+	ret->max_vcpus = ret->vcpus > config->max_vcpus ? ret->vcpus : config->max_vcpus;
+	ret->max_memory_mib = ret->memory_mib > config->max_memory_mib ? ret->memory_mib :
+									 config->max_memory_mib;
 	return 0;
 }

@@ -3,6 +3,8 @@
  * what a VM needs for itself on top (the keys overhead_*), as its cgroup is
  * limited to that; without a limit the defaults of the configuration. A single
  * container gets no less than those: nobody limits the sandbox's cgroup.
+ *
+ * And how large it may become while it runs; what starts larger does not grow.
  */
 #pragma once
 
@@ -14,6 +16,8 @@
 struct vm_size {
 	uint64_t vcpus;
 	uint64_t memory_mib;
+	uint64_t max_vcpus;
+	uint64_t max_memory_mib;
 };
 
 /* 0, or -ERANGE with err: more than a VM can have, or a kernel takes. */

@@ -16,7 +16,7 @@ struct vm;
 
 enum hotplug_kind { HOTPLUG_NIC, HOTPLUG_BLOCK, HOTPLUG_MEMORY, HOTPLUG_CPU };
 
-#define HOTPLUG_MAX 32 /* things of all kinds */
+#define HOTPLUG_MAX 320 /* things of all kinds: each CPU is one */
 
 struct plugged;
 

@@ -12,7 +12,7 @@
 
 #define GREETING_TIMEOUT_MS 10000
 
-#define MEMORY_SLOTS        8 /* pc-dimms */
+#define MEMORY_SLOTS        16 /* pc-dimms; virtiofsd maps 32 regions at most */
 
 #define AGENT_PORT          "agent.channel.0"
 

@@ -241,6 +241,13 @@ static void note_disks(struct fx *fx, const ProtobufCMessage *m)
 	}
 }
 
+static void fill_limits(Ipc__Limits *ret, const int64_t from[3])
+{
+	ret->cpu_quota = from[0];
+	ret->cpu_period = from[1];
+	ret->memory = from[2];
+}
+
 static void send_reply(struct fx *fx, enum peer_nr p, const struct ipc_header *h)
 {
 	const struct ipc_message *row = ipc_channel_message(peers[p].channel, h->type);
@@ -248,6 +255,9 @@ static void send_reply(struct fx *fx, enum peer_nr p, const struct ipc_header *h
 	Ipc__NetdScanReply scan = IPC__NETD_SCAN_REPLY__INIT;
 	Ipc__AgentdConnectReply hello = IPC__AGENTD_CONNECT_REPLY__INIT;
 	Ipc__AgentdStatsReply stats = IPC__AGENTD_STATS_REPLY__INIT;
+	Ipc__AgentdCreateContainerReply created = IPC__AGENTD_CREATE_CONTAINER_REPLY__INIT;
+	Ipc__AgentdLimitsReply told = IPC__AGENTD_LIMITS_REPLY__INIT;
+	Ipc__Limits limits = IPC__LIMITS__INIT;
 	const ProtobufCMessage *msg = &empty.base;
 	int pair[2] = { -1, -1 };
 	struct error err;
@@ -281,6 +291,16 @@ static void send_reply(struct fx *fx, enum peer_nr p, const struct ipc_header *h
 	if (strcmp(row->name, "connect") == 0) {
 		hello.agent = (char *)"bulkhead-agent/1";
 		msg = &hello.base;
+	}
+	if (strcmp(row->name, "create_container") == 0) {
+		fill_limits(&limits, fx->created_with);
+		created.limits = &limits;
+		msg = &created.base;
+	}
+	if (strcmp(row->name, "limits") == 0) {
+		fill_limits(&limits, fx->limits);
+		told.limits = &limits;
+		msg = &told.base;
 	}
 	if (strcmp(row->name, "stats") == 0)
 		msg = &stats.base;
@@ -321,8 +341,19 @@ static void note(struct fx *fx, const struct ipc_packet *packet)
 		fx->last_exec = ((Ipc__AgentdExec *)m)->process;
 	if (m->descriptor == &ipc__agentd_text__descriptor)
 		fx->text_len += ((Ipc__AgentdText *)m)->data.len;
-	if (m->descriptor == &ipc__vmmd_launch__descriptor)
+	if (m->descriptor == &ipc__vmmd_launch__descriptor) {
 		fx->ports = ((Ipc__VmmdLaunch *)m)->ports;
+		fx->max_vcpus = ((Ipc__VmmdLaunch *)m)->max_vcpus;
+		fx->max_memory_mib = ((Ipc__VmmdLaunch *)m)->max_memory_mib;
+	}
+	if (m->descriptor == &ipc__vmmd_add_memory__descriptor)
+		fx->plugged_mib += ((Ipc__VmmdAddMemory *)m)->mib;
+	if (m->descriptor == &ipc__vmmd_add_cpu__descriptor)
+		fx->plugged_cpus++;
+	if (m->descriptor == &ipc__agentd_online__descriptor) {
+		fx->online_vcpus = ((Ipc__AgentdOnline *)m)->vcpus;
+		fx->online_mib = ((Ipc__AgentdOnline *)m)->plugged_mib;
+	}
 	if (m->descriptor == &ipc__mountd_add_container__descriptor)
 		snprintf(fx->last_bundle, sizeof(fx->last_bundle), "%s",
 			((Ipc__MountdAddContainer *)m)->bundle);
@@ -447,7 +478,8 @@ static void one_event(struct fx *fx, const struct ttrpc_header *h, const uint8_t
 	}
 	rh.length = (uint32_t)ttrpc__response__pack(&response, out + TTRPC_HEADER_LEN);
 	ttrpc_header_write(&rh, out);
-	CHECK(send(fx->events, out, TTRPC_HEADER_LEN + rh.length, MSG_NOSIGNAL) >= 0);
+	/* It may have ended meanwhile. */
+	CHECK(send(fx->events, out, TTRPC_HEADER_LEN + rh.length, MSG_NOSIGNAL) >= 0 || errno == EPIPE);
 }
 
 static void serve_events(struct fx *fx)

@@ -71,6 +71,10 @@ struct fx {
 	unsigned n_disks;
 	bool pod;              /* and that */
 	char disk_trace[4096]; /* "+2 -2 !2 ": plugged, taken away, forgotten by mountd */
+	uint32_t max_vcpus, max_memory_mib; /* the same */
+	int64_t created_with[3], limits[3]; /* quota, period, memory: what agentd says */
+	uint32_t plugged_mib, plugged_cpus; /* of ADD_MEMORY, ADD_CPU */
+	uint32_t online_vcpus, online_mib;  /* of the last ONLINE */
 	uint32_t recorded;                 /* status of the last RECORD */
 	unsigned n_records;
 	const char *stdin_path; /* for fx_create() */

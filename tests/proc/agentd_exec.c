@@ -231,3 +231,100 @@ TEST(what_a_container_uses)
 	guest_request_done(&r);
 	down();
 }
+
+/* ---- limits, and a VM that has grown ---- */
+
+static void expect_limits(uint16_t type, int64_t quota, int64_t period, int64_t memory)
+{
+	struct ipc_packet packet;
+	struct error err = ERROR_INIT;
+	ProtobufCMessage *m;
+	const Ipc__Limits *l;
+
+	CHECK_INT(channel_recv(rig.s.channel, &ipc_frontend_agentd, 0, &packet, &err), 1);
+	CHECK_INT(packet.hdr.kind, IPC_REPLY);
+	CHECK_INT(packet.hdr.type, type);
+	m = ipc_decode(&packet, &err);
+	CHECK(m);
+	l = type == AGENTD_LIMITS ? ((Ipc__AgentdLimitsReply *)m)->limits :
+				    ((Ipc__AgentdCreateContainerReply *)m)->limits;
+	CHECK(l);
+	CHECK_INT(l->cpu_quota, quota);
+	CHECK_INT(l->cpu_period, period);
+	CHECK_INT(l->memory, memory);
+	ipc_free(m);
+}
+
+TEST(create_tells_the_limits_of_config_json)
+{
+	need_root();
+	rig_up(&rig);
+	rig_sandbox(&rig);
+	rig_config(&rig, 4, "{\"ociVersion\":\"1.0.2\",\"process\":{\"args\":[\"a\"],\"cwd\":\"/\"},"
+			    "\"root\":{\"path\":\"rootfs\"},\"linux\":{\"resources\":{"
+			    "\"memory\":{\"limit\":123456789},\"cpu\":{\"quota\":5,\"period\":7}}}}");
+	rig_create(&rig, 4, 9, false, false, false);
+	guest_grant(rig.agent, "CreateContainer");
+	expect_limits(AGENTD_CREATE_CONTAINER, 5, 7, 123456789);
+	rig_done(&rig);
+}
+
+TEST(the_limits_of_an_update)
+{
+	static const struct {
+		const char *text;
+		int64_t quota, period, memory;
+	} cases[] = {
+		{ "{}", 0, 0, 0 },
+		{ "{\"cpu\":{\"quota\":-1},\"memory\":{\"limit\":-1}}", -1, 0, -1 },
+		{ "{\"cpu\":{\"quota\":150000,\"period\":100000},\"memory\":{\"limit\":1073741824}}",
+			150000, 100000, 1073741824 },
+		{ "{\"cpu\":{\"period\":18446744073709551615}}", 0, INT32_MAX, 0 },
+	};
+	Ipc__AgentdLimits m = IPC__AGENTD_LIMITS__INIT;
+
+	up();
+	m.text = 100;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		rig_text(&rig, m.text, cases[i].text);
+		rig_ask(&rig, AGENTD_LIMITS, &m);
+		expect_limits(AGENTD_LIMITS, cases[i].quota, cases[i].period, cases[i].memory);
+	}
+	/* It is used up; what is none is refused, and used up too. */
+	rig_expect_error(&rig, AGENTD_LIMITS, rig_ask(&rig, AGENTD_LIMITS, &m), ENOBUFS);
+	rig_text(&rig, m.text, "{\"memory\":{\"limit\":\"much\"}}");
+	CHECK_CONTAINS(rig_expect_error(&rig, AGENTD_LIMITS, rig_ask(&rig, AGENTD_LIMITS, &m), EINVAL),
+		"limit");
+	rig_expect_error(&rig, AGENTD_LIMITS, rig_ask(&rig, AGENTD_LIMITS, &m), ENOBUFS);
+	down();
+}
+
+TEST(the_guest_is_to_use_what_was_plugged)
+{
+	const Grpc__OnlineCPUMemRequest *asked;
+	Ipc__AgentdOnline m = IPC__AGENTD_ONLINE__INIT;
+	struct guest_request r;
+	uint32_t seq;
+
+	up();
+	m.vcpus = 3;
+	m.plugged_mib = 256;
+	seq = rig_ask(&rig, AGENTD_ONLINE, &m);
+	guest_expect(rig.agent, "OnlineCPUMem", &r);
+	asked = (void *)r.message;
+	CHECK(asked->wait && !asked->cpu_only);
+	CHECK_INT(asked->nb_cpus, 3);
+	CHECK_INT(asked->plugged_mib, 256);
+	guest_reply(rig.agent, r.stream, NULL);
+	guest_request_done(&r);
+	rig_expect_reply(&rig, AGENTD_ONLINE, seq);
+
+	m.plugged_mib = 0;
+	seq = rig_ask(&rig, AGENTD_ONLINE, &m);
+	guest_expect(rig.agent, "OnlineCPUMem", &r);
+	CHECK(((const Grpc__OnlineCPUMemRequest *)r.message)->cpu_only);
+	guest_fail(rig.agent, r.stream, 4, "the guest uses 2 of 3 CPUs");
+	guest_request_done(&r);
+	CHECK_CONTAINS(rig_expect_error(&rig, AGENTD_ONLINE, seq, ETIMEDOUT), "uses 2 of 3 CPUs");
+	down();
+}

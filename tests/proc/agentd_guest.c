@@ -31,6 +31,7 @@ static const struct {
 	{ "PauseContainer", &grpc__pause_container_request__descriptor },
 	{ "ResumeContainer", &grpc__resume_container_request__descriptor },
 	{ "UpdateContainer", &grpc__update_container_request__descriptor },
+	{ "OnlineCPUMem", &grpc__online_cpumem_request__descriptor },
 	{ "StatsContainer", &grpc__stats_container_request__descriptor },
 	{ "GetOOMEvent", &grpc__get_oomevent_request__descriptor },
 };

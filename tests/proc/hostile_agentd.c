@@ -41,9 +41,11 @@ static void up_for_frontend(const struct ipc_message *row, struct hostile_end *r
 		rig_config(&rig, 0, NULL);
 		break;
 	case AGENTD_CREATE_CONTAINER:
+	case AGENTD_ONLINE:
 		rig_sandbox(&rig);
 		break;
 	case AGENTD_EXEC:
+	case AGENTD_LIMITS:
 	case AGENTD_UPDATE:
 		rig_text(&rig, 1, "{\"args\":[\"a\"],\"cwd\":\"/\"}");
 		break;
@@ -101,6 +103,8 @@ static void assist(const struct ipc_message *row)
 		guest_grant(rig.agent, "CreateSandbox");
 	else if (row->type == AGENTD_CREATE_CONTAINER)
 		guest_grant(rig.agent, "CreateContainer");
+	else if (row->type == AGENTD_ONLINE)
+		guest_grant(rig.agent, "OnlineCPUMem");
 }
 
 /* Each case is an agentd of its own, and a test has a deadline. */

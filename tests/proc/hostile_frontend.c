@@ -21,7 +21,7 @@ static void begin(const char *what)
 	pending = 0;
 	if (what)
 		fx_rule(&fx, what, ACT_SILENT, 0, NULL);
-	fx_start(&fx, NULL);
+	fx_start(&fx, (const char *const[]){ "max_vcpus=3", "max_memory_mib=512", NULL });
 	fx_client(&fx, &c);
 }
 
@@ -214,6 +214,14 @@ static void start_to_update(void)
 	pending = fx_send(&c, "Update", &r.base);
 }
 
+/* More than the VM has. */
+static void start_to_grow(void)
+{
+	fx.limits[0] = 300000;
+	fx.limits[2] = 400LL << 20;
+	start_to_update();
+}
+
 /* How each question comes about; the others in a Create. */
 static const struct {
 	const char *what;
@@ -235,6 +243,10 @@ static const struct {
 	{ "agentd.pause", start_to_pause },
 	{ "agentd.resume", start_to_resume },
 	{ "agentd.update", start_to_update },
+	{ "agentd.limits", start_to_update },
+	{ "agentd.online", start_to_grow },
+	{ "vmmd.add_memory", start_to_grow },
+	{ "vmmd.add_cpu", start_to_grow },
 	{ "agentd.stats", start_to_stats },
 	{ "agentd.oom", run },
 	{ "agentd.exited", run },
@@ -325,7 +337,8 @@ static void containerd_is_told(const struct ipc_message *row)
 		return;
 	CHECK(fx_answer(&fx, &c, pending, &a, 2000));
 	/* Numbers that are wrong are numbers: it was answered before its peer was lost. */
-	CHECK(a.code != 0 || row->type == AGENTD_STATS);
+	CHECK(a.code != 0 || row->type == AGENTD_STATS || row->type == AGENTD_LIMITS ||
+		row->type == AGENTD_CREATE_CONTAINER);
 	CHECK(!fx_answer(&fx, &c, pending, &a, 0));
 }
 
@@ -344,11 +357,10 @@ static void the_first_link(const struct ipc_message *row, ProtobufCMessage *msg)
 		((Ipc__NetdPartReply *)msg)->part->links[0]->index = 0;
 }
 
-/* Pause and Resume are the agent's; a VM does not grow. */
+/* Pause and Resume are the agent's. */
 static bool never_asked_of_vmmd(const struct ipc_message *row)
 {
-	return row->type == VMMD_PAUSE || row->type == VMMD_RESUME || row->type == VMMD_ADD_MEMORY ||
-	       row->type == VMMD_ADD_CPU;
+	return row->type == VMMD_PAUSE || row->type == VMMD_RESUME;
 }
 
 TARGET(netd, false, .adjust = the_first_link)

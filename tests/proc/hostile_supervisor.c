@@ -54,7 +54,8 @@ static int spawn_supervisor(int log)
 		"dir=/mnt/sandbox", "libexec=/mnt", "qemu=/q", "virtiofsd=/v", "kernel=/k",
 		"initrd=/i", "cmdline=x", "accel=tcg", "accel_why=", "network_model=none",
 		"network_queues=1", "disable_vhost_net=1", "uid_base=2000000200", "vcpus=1",
-		"memory_mib=64", "hello_timeout_ms=1000", "vm_oom_score_adj=1000", "t0_us=0",
+		"memory_mib=64", "max_vcpus=1", "max_memory_mib=64",
+		"overhead_millicpus=0", "overhead_memory_mib=0", "hello_timeout_ms=1000", "vm_oom_score_adj=1000", "t0_us=0",
 		NULL };
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC), pid;
 	struct test_fd fds[SUPERVISOR_FD_END + 1];

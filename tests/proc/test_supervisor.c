@@ -134,7 +134,8 @@ static void spawn(struct rig *rig, int log)
 	const char *const args[] = { "id=c1", "namespace=n", "bundle=/b", dir, libexec, "qemu=/q",
 		"virtiofsd=/v", "kernel=/k", "initrd=/i", "cmdline=c", "accel=tcg", "accel_why=", "network_model=none",
 		"network_queues=1", "disable_vhost_net=1", uid_base,
-		"vcpus=1", "memory_mib=64", "hello_timeout_ms=1000", "vm_oom_score_adj=1000",
+		"vcpus=1", "memory_mib=64", "max_vcpus=1",
+		"max_memory_mib=64", "overhead_millicpus=0", "overhead_memory_mib=0", "hello_timeout_ms=1000", "vm_oom_score_adj=1000",
 		"t0_us=0", NULL };
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 

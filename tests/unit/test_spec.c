@@ -107,7 +107,8 @@ TEST(what_a_pod_may_use)
 TEST(the_size_of_a_vm)
 {
 	static const struct config c = {
-		.vcpus = 2, .memory_mib = 512, .overhead_millicpus = 200, .overhead_memory_mib = 128
+		.vcpus = 2, .memory_mib = 512, .overhead_millicpus = 200, .overhead_memory_mib = 128,
+		.max_vcpus = 4, .max_memory_mib = 1024
 	};
 	static const struct {
 		enum container_kind kind;
@@ -145,6 +146,9 @@ TEST(the_size_of_a_vm)
 		}
 		CHECK_INT(size.vcpus, cases[i].vcpus);
 		CHECK_INT(size.memory_mib, cases[i].memory_mib);
+		/* It may grow so far; what is larger from the start does not. */
+		CHECK_INT(size.max_vcpus, cases[i].vcpus > 4 ? cases[i].vcpus : 4);
+		CHECK_INT(size.max_memory_mib, cases[i].memory_mib > 1024 ? cases[i].memory_mib : 1024);
 	}
 }
 

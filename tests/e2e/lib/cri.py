@@ -105,9 +105,9 @@ class CriContainerd(containerd.Containerd):
 
 
 @contextlib.contextmanager
-def kubelet(ctx):
-    """A containerd with its CRI plugin, ctx.cri, and what asks it."""
-    ctx.cri = CriContainerd(ctx).start()
+def kubelet(ctx, bin_dir=None):
+    """A containerd with its CRI plugin, ctx.cri, and what asks it. bin_dir: another shim's."""
+    ctx.cri = CriContainerd(ctx, bin_dir).start()
     k = Kubelet(ctx.cri)
     try:
         yield k
