@@ -137,6 +137,18 @@ static int check_sandbox(const struct add_job *job, const struct spec *spec, str
 	return 0;
 }
 
+/* What the name leads to now is what the launcher opened. */
+static int check_first(int bundle, struct error *err)
+{
+	struct stat now, then;
+
+	if (fd_stat(bundle, &now) < 0 || fd_stat(MOUNTD_FD_BUNDLE, &then) < 0)
+		return error_errno(err, errno, "look at the bundle");
+	if (now.st_dev != then.st_dev || now.st_ino != then.st_ino)
+		return error_set(err, ESTALE, "the bundle was replaced after the sandbox was started");
+	return 0;
+}
+
 /* The bundle as a directory in M, and its config.json. */
 static int open_bundle(const struct add_job *job, int *ret_bundle, int *ret_config,
 	struct spec *ret_spec, struct error *err)
@@ -150,7 +162,9 @@ static int open_bundle(const struct add_job *job, int *ret_bundle, int *ret_conf
 
 	if (bundle < 0)
 		return error_errno(err, -bundle, "open bundle " PATH_FMT, name);
-	/* Of the first one, the directory that the launcher opened: no name can change it. */
+	if (first && check_first(bundle, err) < 0)
+		return -err->code;
+	/* Of the first one, in the directory that the launcher opened: no name can change it. */
 	config = spec_open(first ? MOUNTD_FD_BUNDLE : bundle, err);
 	if (config == -EPERM && !first)
 		return -EPROTO; /* somebody else's file */

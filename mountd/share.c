@@ -232,17 +232,30 @@ int share_leave_volume(struct share *s, unsigned index, unsigned number, struct 
 		0;
 }
 
-/* What is or was mounted in c<index>: the rootfs, then the volumes, up to the first that is not there. */
+static const char *last_name(const char *path)
+{
+	return strrchr(path, '/') + 1;
+}
+
+/*
+ * What is or was mounted in c<index>: the rootfs, then the volumes, up to the first that is not
+ * there. Of the directory itself: a link in its place, however it came there, is not followed.
+ */
 static int for_each_mount(struct share *s, unsigned index, int (*act)(int dir, const char *name))
 {
+	_cleanup_close_ int parent = -1;
 	char path[SHARE_PATH_MAX];
 	int r;
 
+	share_parent(path, index);
+	parent = path_open(s->share, path, O_PATH | O_DIRECTORY, PATH_BENEATH);
+	if (parent < 0)
+		return parent == -ENOENT ? 0 : parent;
 	share_path(path, index);
-	r = act(s->share, path);
+	r = act(parent, last_name(path));
 	for (unsigned i = 0; r == 0 && i < SHARE_VOLUMES_MAX; i++) {
 		volume_path(path, index, i);
-		r = act(s->share, path);
+		r = act(parent, last_name(path));
 	}
 	return r == -ENOENT ? 0 : r;
 }

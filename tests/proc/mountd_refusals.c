@@ -1,7 +1,9 @@
 /* The real bulkhead-mountd: what it must refuse, who swaps names under it, and who never answers. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,16 +34,37 @@ TEST(refused_roots)
 		{ "bind", "/mnt/snap/link", "rw", ELOOP, "symbolic link" },
 		{ "bind", "/mnt/snap/link/marker", "rw", ELOOP, "symbolic link" },
 		{ "bind", "/mnt/snap/1/fs", "suid", EINVAL, "option 'suid' is not supported" },
+		{ "bind", "/mnt/snap/1/fs", "dev", EINVAL, "option 'dev' is not supported" },
+		/* What is the host's, by every name it has. */
+		{ "bind", "/", "rw", EINVAL, "is not an absolute path" },
+		{ "bind", "/etc", "rw", EPERM, "beneath none of" },
+		{ "bind", "/proc/1/root", "rw", EPERM, "beneath none of" },
+		{ "bind", "/proc/self/fd/5", "rw", EPERM, "beneath none of" },
+		{ "bind", "..", "rw", EINVAL, "is not an absolute path" },
+		{ "bind", "/mnt/share", "rw", EPERM, "beneath none of" },
+		{ "bind", "/mnt/snap/proc/self/root", "rw", ELOOP, "symbolic link" },
+		{ "bind", "/mnt/snap/proc/self/cwd/secret", "rw", ELOOP, "symbolic link" },
+		{ "bind", "/mnt/snap/proc/1/fd/0", "rw", ELOOP, "symbolic link" },
 		{ "ext4", "/dev/vda", "ro", EPERM, "source '/dev/vda' is beneath none" },
 		{ "btrfs", "/dev/vda", "ro", EOPNOTSUPP, "type 'btrfs' is not supported" },
+		{ "nfs", "10.0.0.1:/", "rw", EOPNOTSUPP, "type 'nfs' is not supported" },
+		{ "fuse.x", "x", "rw", EOPNOTSUPP, "type 'fuse.x' is not supported" },
+		{ "cgroup2", "none", "rw", EOPNOTSUPP, "type 'cgroup2' is not supported" },
+		{ "proc", "proc", "rw", EOPNOTSUPP, "type 'proc' is not supported" },
+		{ "tmpfs", "tmpfs", "rw", EOPNOTSUPP, "type 'tmpfs' is not supported" },
 		{ "overlay", "overlay", "lowerdir=/etc", EPERM, "lowerdir '/etc' is beneath none" },
 		{ "overlay", "overlay", "lowerdir=/mnt/snap/9", ENOENT, "does not exist" },
 		{ "overlay", "overlay", "userxattr", EINVAL, "'userxattr' is not supported" },
+		{ "overlay", "overlay", "redirect_dir=on", EINVAL, "'redirect_dir" },
+		{ "overlay", "overlay", "metacopy=on", EINVAL, "'metacopy" },
+		{ "overlay", "overlay", "suid", EINVAL, "'suid' is not supported" },
 		{ "overlay", "overlay", "upperdir=/mnt/snap/1/fs", EINVAL, "no lowerdir" },
 	};
 	struct rig r = world_up(1);
 
 	CHECK_INT(symlink("/mnt/secret", "/mnt/snap/link"), 0);
+	make_dir("/mnt/snap/proc"); /* somebody may have it beneath a prefix */
+	CHECK_INT(mount("proc", "/mnt/snap/proc", "proc", 0, NULL), 0);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		const char *options[] = { cases[i].option, NULL };
 		struct error err = ERROR_INIT;
@@ -231,6 +254,38 @@ TEST(symbolic_links_swapped_under_a_bind)
 	rig_close(&r);
 }
 
+/* On the way there: /mnt/secret has all that the snapshot has, so that only the way tells them apart. */
+TEST(symbolic_links_swapped_on_the_way)
+{
+	struct rig r = world_up(1);
+	unsigned mounted = 0, refused = 0, i;
+	pid_t pid;
+
+	make_dir("/mnt/secret/fs");
+	make_file("/mnt/secret/fs/marker", "secret");
+	CHECK_INT(symlink("/mnt/secret", "/mnt/snap/link"), 0);
+	pid = swapper("/mnt/snap/1", "/mnt/snap/link");
+	for
+		RACE(i, 2000)
+		{
+			struct error why = ERROR_INIT;
+
+			if (add(&r, i, "", "bind", "/mnt/snap/1/fs", rw, &why) != 0) {
+				CHECK_INT(why.code, ELOOP);
+				refused++;
+				continue;
+			}
+			CHECK_INT(access(in_m(&r, "/mnt/share/c%u/rootfs/marker", i), F_OK), -1);
+			CHECK_INT(access(in_m(&r, "/mnt/share/c%u/rootfs/l1", i), F_OK), 0);
+			CHECK_OK(del(&r, i, err));
+			mounted++;
+		}
+	stop(pid);
+	printf("         %u mounted, %u refused\n", mounted, refused);
+	CHECK(mounted > 0 && refused > 0);
+	rig_close(&r);
+}
+
 TEST(symbolic_links_swapped_under_an_upperdir)
 {
 	static const unsigned below[] = { 1, 0 };
@@ -325,4 +380,90 @@ TEST(what_a_killed_worker_mounted_is_undone)
 	CHECK_INT(access(in_m(&r, "/mnt/share/c0"), F_OK), -1);
 	rig_close(&r);
 	close(fuse);
+}
+
+/* ------------------------------------------- names that are not what they were */
+
+/* The first container's config.json is that of the directory which was opened when mountd started,
+ * and its root no other's. */
+TEST(a_bundle_replaced_before_it_is_read)
+{
+	struct rig r = world_up(1);
+
+	CHECK_INT(rename("/mnt/bundles/first", "/mnt/bundles/moved"), 0);
+	make_bundle("first", "sandbox-2", "\"path\":\"/mnt/secret\"");
+	make_file("/mnt/bundles/first/rootfs/evil", "evil");
+	CHECK_INT(mount("/mnt/snap/1/fs", "/mnt/bundles/moved/rootfs", NULL, MS_BIND, NULL), 0);
+	CHECK_REFUSED(add(&r, 0, "", NULL, NULL, NULL, err), ESTALE, "the bundle was replaced");
+	CHECK_INT(access(in_m(&r, "/mnt/share/c0"), F_OK), -1);
+	CHECK_INT(rename("/mnt/bundles/first", "/mnt/bundles/evil"), 0);
+	CHECK_INT(rename("/mnt/bundles/moved", "/mnt/bundles/first"), 0);
+	CHECK_OK(add(&r, 0, "", NULL, NULL, NULL, err));
+	CHECK_STR(text_of_file("%s", in_m(&r, "/mnt/share/c0/rootfs/l1")), "layer 1");
+	rig_close(&r);
+}
+
+/* In mountd's mount namespace, where nobody but mountd can be: what the worst guest could hope for. */
+static void in_mountds(const struct rig *r, void (*evil)(void))
+{
+	int ns = (int)syscall(SYS_pidfd_open, r->role.pid, 0), status;
+	pid_t pid = fork();
+
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		CHECK_INT(setns(ns, CLONE_NEWNS), 0);
+		evil();
+		_exit(0);
+	}
+	close(ns);
+	CHECK_INT(waitpid(pid, &status, 0), pid);
+	CHECK_INT(status, 0);
+}
+
+static void stack_a_mount(void)
+{
+	CHECK_INT(mount("/mnt/secret", "/mnt/share/c0/rootfs", NULL, MS_BIND, NULL), 0);
+}
+
+static void put_links(void)
+{
+	/* The mount is gone from under its name, which leads to one that is not the container's. */
+	CHECK_INT(umount2("/mnt/share/c1/rootfs", MNT_DETACH), 0);
+	CHECK_INT(rmdir("/mnt/share/c1/rootfs"), 0);
+	CHECK_INT(symlink("/mnt/snap/mounted", "/mnt/share/c1/rootfs"), 0);
+	CHECK_INT(umount2("/mnt/share/c2/rootfs", MNT_DETACH), 0);
+	CHECK_INT(rmdir("/mnt/share/c2/rootfs"), 0);
+	CHECK_INT(rmdir("/mnt/share/c2"), 0);
+	CHECK_INT(symlink("/mnt/snap/other", "/mnt/share/c2"), 0);
+}
+
+TEST(what_is_unmounted_is_the_containers_alone)
+{
+	struct rig r;
+	struct error ignored = ERROR_INIT;
+
+	world_make();
+	make_snapshots(3);
+	make_dir("/mnt/snap/mounted");
+	make_dir("/mnt/snap/other/rootfs");
+	CHECK_INT(mount("a", "/mnt/snap/mounted", "tmpfs", 0, NULL), 0);
+	CHECK_INT(mount("b", "/mnt/snap/other/rootfs", "tmpfs", 0, NULL), 0);
+	r = rig_up();
+	for (unsigned i = 0; i < 3; i++) {
+		char source[32];
+
+		snprintf(source, sizeof(source), "/mnt/snap/%u/fs", i + 1);
+		CHECK_OK(add(&r, i, "", "bind", source, rw, err));
+	}
+	in_mountds(&r, stack_a_mount);
+	in_mountds(&r, put_links);
+	for (unsigned i = 0; i < 3; i++)
+		(void)del(&r, i, &ignored); /* an error or not: nobody else's */
+	CHECK_CONTAINS(text_of_file("/proc/%d/mountinfo", r.role.pid), "/mnt/snap/mounted");
+	CHECK_CONTAINS(text_of_file("/proc/%d/mountinfo", r.role.pid), "/mnt/snap/other/rootfs");
+	CHECK_CONTAINS(text_of_file("/proc/self/mountinfo"), "/mnt/snap/mounted");
+	CHECK_INT(access("/mnt/snap/other/rootfs", F_OK), 0);
+	CHECK_INT(access("/mnt/secret/marker", F_OK), 0);
+	CHECK_INT(access("/mnt/snap/1/fs/l1", F_OK), 0);
+	rig_close(&r);
 }
