@@ -105,6 +105,12 @@ void world_make(void)
 
 const char *rig_virtiofsd = RIG_VIRTIOFSD_C;
 
+void rig_installed_virtiofsd(void)
+{
+	if (access("/usr/libexec/virtiofsd", X_OK) == 0)
+		rig_virtiofsd = "/usr/libexec/virtiofsd";
+}
+
 struct rig rig_start(const char *const *more)
 {
 	char virtiofsd[64];

@@ -48,10 +48,10 @@ void make_snapshot(unsigned n);
 void make_bundle(const char *name, const char *sandbox, const char *root);
 
 /* more: further words of argv, or NULL. */
-/* What mountd takes virtiofsd for: by its path QEMU's, if a test does not say the other one. */
-#define RIG_VIRTIOFSD_C	   "/usr/lib/qemu/virtiofsd"
-#define RIG_VIRTIOFSD_RUST "/usr/libexec/virtiofsd"
+/* By its path mountd takes virtiofsd for QEMU's. A test that runs it asks for the one that is installed. */
+#define RIG_VIRTIOFSD_C "/usr/lib/qemu/virtiofsd"
 extern const char *rig_virtiofsd;
+void rig_installed_virtiofsd(void);
 
 struct rig rig_start(const char *const *more);
 struct rig rig_up(void);

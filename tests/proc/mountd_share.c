@@ -121,8 +121,7 @@ TEST(share_with_the_real_virtiofsd)
 	int worker, share;
 	struct rig r;
 
-	if (access(RIG_VIRTIOFSD_RUST, X_OK) == 0)
-		rig_virtiofsd = RIG_VIRTIOFSD_RUST;
+	rig_installed_virtiofsd();
 	r = world_up(5);
 
 	CHECK_OK(add_overlay(&r, 0, 3, two_layers, err)); /* before V exists */

@@ -52,7 +52,6 @@ void stop(pid_t pid);
 
 /* ---- the share ---- */
 
-
 /* START_SHARE: 0, or the errno of the answer. */
 int ask_share(struct rig *r, struct error *err);
 /* The real slot, with our end of mountd's channel to it. Skips the test where binary is not there. */
