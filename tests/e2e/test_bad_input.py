@@ -234,6 +234,57 @@ def a_configuration_that_is_wrong(ctx, key, value, word):
         refused(hand, word)
 
 
+def of_a_user(path):
+    os.mkdir(path)
+    os.chown(path, 1000, 1000)
+
+
+def for_all(path):
+    os.mkdir(path)
+    os.chmod(path, 0o777)
+
+
+def a_link(path):
+    os.mkdir(f"{path}-target")
+    os.symlink(f"{path}-target", path)
+
+
+def a_file(path):
+    with open(path, "w"):
+        pass
+
+
+@each([("user", of_a_user), ("mode", for_all), ("link", a_link), ("file", a_file)], vm=True)
+def a_directory_of_ours_that_somebody_else_made(ctx, kind, make):
+    """Nothing is put where others may look, or swap: not in the run directory, not in that of the leases."""
+    for inner in ("", "uids"):
+        path = os.path.join(lab.work_dir(), f"run-{ctx.new_id()}")
+        if inner:
+            os.mkdir(path, 0o700)
+        make(os.path.join(path, inner).rstrip("/"))
+        with hand_made(ctx, run_dir=path) as hand:
+            refused(hand, "is not a directory that only root can write|File exists|Not a directory")
+        for left in (path, f"{path}-target"):
+            if os.path.isdir(left) and not os.path.islink(left):
+                check_equal([n for n in os.listdir(left) if not n.startswith("uids")], [], left)
+
+
+@test(vm=True)
+def a_directory_of_sockets_that_is_not_roots(ctx):
+    path = "/run/containerd/s"
+    os.makedirs(path, mode=0o711, exist_ok=True)
+    for spoil, mend in ((lambda: os.chown(path, 1000, 0), lambda: os.chown(path, 0, 0)),
+                        (lambda: os.chmod(path, 0o777), lambda: os.chmod(path, 0o711))):
+        before = sorted(os.listdir(path))
+        spoil()
+        try:
+            with hand_made(ctx) as hand:
+                refused(hand, "/run/containerd/s is not a directory only root can write")
+            check_equal(sorted(os.listdir(path)), before)
+        finally:
+            mend()
+
+
 # -- a VM that does not come up
 
 @test(vm=True)

@@ -150,6 +150,41 @@ def a_sandbox_without_a_container_is_deleted(ctx):
 
 
 @test(vm=True)
+def nobody_else_sees_what_a_sandbox_has(ctx):
+    """From its start to its end: its directory and its share are root's, nothing is mounted there, and no
+    socket of its processes has an abstract name that whoever shares their network could connect to."""
+
+    def look(hand, roles):
+        for path, dirs, _ in os.walk("/run/bulkhead"):
+            for full in [path, *(os.path.join(path, d) for d in dirs)]:
+                s = os.stat(full)
+                check_equal(stat.filemode(s.st_mode), "drwx------", full)
+                check(s.st_uid == 0 or full.endswith("/state"), f"{full} is {s.st_uid}'s")
+        with open("/proc/self/mountinfo") as f:
+            check("/run/bulkhead" not in f.read(), "something is mounted there")
+        for role in roles:
+            with open(f"/proc/{roles[role]}/net/unix") as f:
+                check_equal([line for line in f if " @" in line], [], role)
+
+    with HandMade(ctx.containerd, ctx.new_id()) as hand:
+        hand.start()
+        task = hand.task()
+        sandboxes = Sandbox.find()
+        check_equal(len(sandboxes), 1)
+        look(hand, sandboxes[0].roles())
+        task.create(hand.id, hand.bundle, hand.overlay())
+        look(hand, sandboxes[0].roles())
+        task.start(hand.id)
+        look(hand, sandboxes[0].roles())
+        task.kill(hand.id)
+        task.wait(hand.id)
+        look(hand, sandboxes[0].roles())
+        task.delete(hand.id)
+        look(hand, sandboxes[0].roles())
+        hand.end(task)
+
+
+@test(vm=True)
 def the_socket_is_for_root_alone(ctx):
     with HandMade(ctx.containerd, ctx.new_id()) as hand:
         path = hand.start().removeprefix("unix://")

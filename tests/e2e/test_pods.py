@@ -5,10 +5,11 @@ import contextlib
 import json
 import math
 import os
+import time
 
-from lib import lab, proc
+from lib import lab, leaks, proc
 from lib.cri import Pod, kubelet
-from lib.runner import Skip, check, check_contains, check_equal, each, test
+from lib.runner import check, check_contains, check_equal, each, test
 from lib.streaming import Stream, exit_code
 
 MIB = 1 << 20
@@ -150,6 +151,65 @@ def a_vm_as_large_as_the_pod(ctx):
         check(limit + 40 * MIB < total <= limit + 128 * MIB, f"{total / MIB:.0f} MiB for a pod of {limit // MIB}")
 
 
+def limits(k, container, **limits):
+    k.call("UpdateContainerResources", container_id=container.id, linux=limits)
+
+
+def total_mib(container):
+    return int(container.sh("sed -n 's/MemTotal: *//p' /proc/meminfo").split()[0]) // 1024
+
+
+@test(deadline=300, vm=True)
+def a_vm_that_grows(ctx):
+    """Two containers of a pod: what one is given more comes to the VM before its limit says so."""
+    with kubelet(ctx) as k, Pod(k, ctx.new_id(), linux={"resources": {
+            "memory_limit_in_bytes": 200 * MIB, "cpu_quota": 80000, "cpu_period": 100000}}) as pod:
+        a = pod.start("a", "sleep", "1000", linux={"resources": {
+            "memory_limit_in_bytes": 100 * MIB, "cpu_quota": 40000, "cpu_period": 100000}})
+        b = pod.start("b", "sleep", "1000", linux={"resources": {
+            "memory_limit_in_bytes": 100 * MIB, "cpu_quota": 40000, "cpu_period": 100000}})
+        before = total_mib(a)
+        check_equal(int(a.sh("nproc")), 1)
+        check(before < 328, f"{before} MiB")
+        # What fits makes nothing larger.
+        limits(k, a, memory_limit_in_bytes=90 * MIB)
+        check_equal((int(a.sh("nproc")), total_mib(a)), (1, before))
+
+        limits(k, a, memory_limit_in_bytes=600 * MIB, cpu_quota=140000, cpu_period=100000)
+        check_equal((int(a.sh("nproc")), int(b.sh("nproc"))), (2, 2), "0.2 + 0.4 + 1.4 CPUs")
+        check_equal(total_mib(b) - before, 512, "128 + 100 + 600 MiB in steps of 128")
+        check_equal(a.sh("cat /sys/fs/cgroup/memory.max; cat /sys/fs/cgroup/cpu.max").split(),
+                    [str(600 * MIB), "140000", "100000"])
+        # One buffer, filled: more than the VM had at its start.
+        check_contains(a.sh("dd if=/dev/zero of=/dev/null bs=300M count=1 2>&1"), "1+0 records")
+        check_equal(int(b.sh("cat /sys/fs/cgroup/memory.max")), 100 * MIB)
+
+        # A VM does not shrink, and what it has is used again.
+        limits(k, a, memory_limit_in_bytes=100 * MIB, cpu_quota=40000, cpu_period=100000)
+        check_equal((int(a.sh("nproc")), total_mib(a)), (2, before + 512))
+        limits(k, b, memory_limit_in_bytes=600 * MIB, cpu_quota=140000, cpu_period=100000)
+        check_equal((int(b.sh("nproc")), total_mib(b)), (2, before + 512))
+
+
+@test(deadline=300, vm=True)
+def a_vm_does_not_grow_beyond_its_maximum(ctx):
+    bin_dir = ctx.other_prefix(max_vcpus=2, max_memory_mib=512)
+    with kubelet(ctx, bin_dir) as k, Pod(k, ctx.new_id(), linux={"resources": {
+            "memory_limit_in_bytes": 128 * MIB, "cpu_quota": 50000, "cpu_period": 100000}}) as pod:
+        a = pod.start("a", "sleep", "1000", linux={"resources": {"memory_limit_in_bytes": 64 * MIB}})
+        before = total_mib(a)
+        for wanted, words in (
+                ({"memory_limit_in_bytes": 385 * MIB}, ("need 513 MiB of memory", "max_memory_mib is 512")),
+                ({"cpu_quota": 181000, "cpu_period": 100000}, ("need 3 CPUs", "max_vcpus is 2"))):
+            check_contains(k.refused("UpdateContainerResources", container_id=a.id, linux=wanted),
+                           "with this limit the VM would ", *words)
+            check_equal((int(a.sh("nproc")), total_mib(a)), (1, before))
+            check_equal(int(a.sh("cat /sys/fs/cgroup/memory.max")), 64 * MIB)
+            check_contains(a.sh("cat /sys/fs/cgroup/cpu.max"), "max")
+        limits(k, a, memory_limit_in_bytes=384 * MIB, cpu_quota=180000, cpu_period=100000)
+        check_equal((int(a.sh("nproc")), total_mib(a)), (2, before + 256))
+
+
 class Parents:
     """The cgroup of a pod, as the kubelet makes it: in every hierarchy, and its to remove."""
 
@@ -245,6 +305,58 @@ def security_contexts(ctx):
             check(proc.run(["hostname"]).text.strip() != "new", "the host's name was changed")
 
 
+@contextlib.contextmanager
+def without_layers(cri):
+    """The layers of all images are somewhere else for a while; what is mounted of them goes on."""
+    snapshots = os.path.join(cri.root, "io.containerd.snapshotter.v1.overlayfs", "snapshots")
+    moved = []
+    try:
+        for n in os.listdir(snapshots):
+            path = os.path.join(snapshots, n, "fs")
+            if os.path.isdir(os.path.join(path, "bin")):
+                os.rename(path, path + ".away")
+                moved.append(path)
+        yield
+    finally:
+        for path in moved:
+            os.rename(path + ".away", path)
+
+
+def no_kernel(ctx):
+    path = os.path.join(lab.work_dir(), "no-kernel")
+    with open(path, "wb") as f:
+        f.write(b"not a kernel\n" * 1000)
+    return {"kernel": path, "cmdline": "quiet"}, {}
+
+
+def no_agent(ctx):
+    path = os.path.join(lab.work_dir(), "no-initrd")
+    with open(path, "wb") as f:
+        f.write(bytes(512))
+    return {"initrd": path}, {}
+
+
+@each([("kernel", no_kernel, "QEMU ended with status 1"),
+       ("agent", no_agent, "wait for the guest's agent"),
+       ("sysctl", lambda ctx: ({}, {"linux": {"sysctls": {"kernel.shm_no_such": "1"}}}), "create the container in the guest"),
+       ("size", lambda ctx: ({}, {"linux": {"resources": {"cpu_quota": 100000000, "cpu_period": 100000}}}), "at most 240 CPUs"),
+       ], deadline=240, vm=True)
+def a_pod_that_cannot_be_made_leaves_nothing(ctx, phase, make, words):
+    """And nobody is in the way of the next, which has the same name."""
+    settings, config = make(ctx)
+    name = ctx.new_id()
+    with kubelet(ctx, ctx.other_prefix(**settings)) as k:
+        before = leaks.Snapshot()
+        pod = Pod(k, name, **config)
+        check_contains(k.refused("RunPodSandbox", config=pod.config, runtime_handler=pod.handler), words)
+        check_equal(len(k.call("ListPodSandbox").items), 0)
+        leaks.assert_none(before)
+        if settings:
+            return
+        with Pod(k, name) as pod:
+            check_equal(pod.start("a", "sh", "-c", "exit 4").wait(), 4)
+
+
 @test(deadline=240, vm=True)
 def a_container_that_cannot_be_made_leaves_nothing(ctx):
     with kubelet(ctx) as k, Pod(k, ctx.new_id()) as pod:
@@ -254,9 +366,14 @@ def a_container_that_cannot_be_made_leaves_nothing(ctx):
                 ("command", {"command": ["/nonexistent"]}, ("/nonexistent",)),
                 ("user", {"command": ["sleep"], "linux": {"security_context": {"run_as_username": "nobody-here"}}},
                  ("no users found",)),
+                ("cwd", {"command": ["sleep"], "working_dir": "/bin/busybox"}, ("create the container in the guest",)),
                 ("volume", {"command": ["sleep"], "mounts": [{"container_path": "/p", "host_path": "/proc"}]},
                  ("/proc", "file system of the host's kernel"))):
             check_contains(pod.refused(name, config.pop("command"), **config), *words)
+        c = pod.create("layer", "true")
+        with without_layers(ctx.cri):
+            check_contains(k.refused("StartContainer", container_id=c.id), "mount its file systems", "does not exist")
+        c.remove()
         b = pod.start("b", "echo", "next")
         check_equal((b.wait(), b.log()), (0, "next\n"))
         check_equal(a.sh("mount; ls /run 2>/dev/null; cat /proc/meminfo | grep -c ."), before)
@@ -275,13 +392,38 @@ def cycle(k, name):
         check_equal((b.wait(), b.log(), a.state()), (0, "done\n", "running"))
 
 
+def footprint(cri):
+    """What a pod that has gone could have left: on the machine, and in the one daemon that has seen them all."""
+    things = leaks.Snapshot().things.values()
+    count = {word: sum(t.startswith(word) for t in things) for word in ("process", "mount", "cgroup", "network", "link")}
+    return {**count, "files": leaks.open_files(), "containerd fds": proc.fds(cri.child.pid),
+            "containerd KiB": proc.pss_kib(cri.child.pid)}
+
+
+CYCLES, LONG_CYCLES = 2, 200
+CRI_FDS_TOLERATED = 8  # its connections to CNI's and our processes come and go
+
+
 @test(deadline=7200, vm=True)
 def one_after_another(ctx):
-    if not ctx.long:
-        raise Skip("only --long tries it: the other tests are one pod after another too")
     with kubelet(ctx) as k:
-        for _ in range(200):
+        cycle(k, ctx.new_id())  # what is made once: parents of cgroups, CNI's files
+        before, began = footprint(ctx.cri), time.monotonic()
+        n = LONG_CYCLES if ctx.long else CYCLES
+        for _ in range(n):
             cycle(k, ctx.new_id())
+        seconds = time.monotonic() - began
+        settled = {}
+
+        def is_settled():
+            settled.update(footprint(ctx.cri))
+            return (all(settled[key] <= before[key] for key in ("process", "mount", "cgroup", "network", "link"))
+                    and settled["containerd fds"] <= before["containerd fds"] + CRI_FDS_TOLERATED)
+
+        try:
+            proc.wait_until(is_settled, 20, "nothing of them is left")
+        finally:
+            print(f"     {n} pods in {seconds:.0f} s\n     before {before}\n     after  {settled}")
 
 
 @test(deadline=3600, vm=True)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import stat
 import subprocess
 
 from lib import image, lab, proc
@@ -77,6 +78,25 @@ head -c 100000 /dev/zero > /memory/much 2>/dev/null || echo full; grep -c ' /mem
                 check_equal(on_the_host(Sandbox(s.pid), role),
                             {"c1/v0": "rw", "v0/inner": "rw", "c1/v1": "ro", "v1/inner": "rw", "c1/v2": "ro", "v2/inner": "ro",
                              "c1/v3": "rw", "c1/v4": "rw", "c1/v5": "ro"}, f"for the host, in {role}'s namespace")
+
+
+@test(vm=True)
+def read_only_is_the_hosts_word(ctx):
+    """For root with all of the guest's privileges: a mount that is made writable again is still one that is not."""
+    with Sources(ctx) as src, Sleeping(ctx, "--cap-add", "CAP_SYS_ADMIN", *src.mount("ro", "/ro", "rbind:ro"),
+                                       *src.mount("rofile", "/rofile", "bind:ro")) as s:
+        result = s.exec("sh", "-c", """
+mount -o remount,rw /ro && mount -o remount,rw /rofile && grep -c ' /ro[ f].* rw' /proc/mounts
+for f in /ro/there /ro/new /rofile; do (echo evil > $f) 2>&1; (echo evil >> $f) 2>&1; done | sed 's/.*: //' | sort | uniq -c
+chmod 777 /ro/there 2>&1; chown 1 /rofile 2>&1; rm /ro/there 2>&1; ln /ro/there /ro/link 2>&1; mv /ro/there /ro/moved 2>&1
+true""")
+        lines = result.text.splitlines()
+        check_equal([line.split() for line in lines[:2]], [["2"], ["6", "Read-only", "file", "system"]], result)
+        check_equal([line for line in lines[2:] if "Read-only file system" not in line], [], result)
+        check_equal(len(lines), 7, result)
+        check_equal((src.read("ro/there"), src.read("rofile"), sorted(os.listdir(src.path("ro")))),
+                    ("ro/there\n", "rofile\n", ["inner", "there"]))
+        check_equal(stat.filemode(os.stat(src.path("ro/there")).st_mode), "-rw-r--r--")
 
 
 @test(vm=True)
