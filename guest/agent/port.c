@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/netlink.h>
+#include <linux/vm_sockets.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -97,22 +98,80 @@ static void put_header(uint8_t *out, uint32_t stream, uint8_t type, size_t len)
 	out[9] = 0;
 }
 
-void port_open(const char *name, const char *hello)
+/* The first that the host hears. A blocking write waits until its end of the port is connected. */
+static bool say_hello(const char *hello)
 {
-	_cleanup_free_ char *path = port_wait(name);
 	uint8_t frame[HEADER_SIZE + 64];
 	size_t len = strlen(hello);
 
-	/* A blocking write waits until the host's end is connected. */
+	put_header(frame, 0, FRAME_HELLO, len);
+	memcpy(frame + HEADER_SIZE, hello, len);
+	return write(port.watch.fd, frame, HEADER_SIZE + len) == (ssize_t)(HEADER_SIZE + len);
+}
+
+static void port_opened(void)
+{
+	if (fcntl(port.watch.fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
+		die("the channel to the host: %s", strerror(errno));
+}
+
+void port_open(const char *name, const char *hello)
+{
+	_cleanup_free_ char *path = port_wait(name);
+
 	port.watch.fd = open(path, O_RDWR | O_CLOEXEC);
 	if (port.watch.fd < 0)
 		die("open %s: %s", path, strerror(errno));
-	put_header(frame, 0, FRAME_HELLO, len);
-	memcpy(frame + HEADER_SIZE, hello, len);
-	if (write(port.watch.fd, frame, HEADER_SIZE + len) != (ssize_t)(HEADER_SIZE + len))
+	if (!say_hello(hello))
 		die("write %s: %s", path, strerror(errno));
-	if (fcntl(port.watch.fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
-		die("fcntl %s: %s", path, strerror(errno));
+	port_opened();
+}
+
+/* The next connection that comes from the host, and not from anybody else. */
+static int accept_host(int listener)
+{
+	for (;;) {
+		struct sockaddr_vm peer = { .svm_family = AF_VSOCK };
+		socklen_t len = sizeof(peer);
+		int fd = accept4(listener, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC);
+
+		if (fd >= 0 && peer.svm_cid == VMADDR_CID_HOST)
+			return fd;
+		if (fd < 0 && errno != EINTR && errno != ECONNABORTED && errno != ECONNRESET)
+			die("accept the host: %s", strerror(errno));
+		close_fd(&fd);
+	}
+}
+
+/* Whether it has heard the hello: it says something, and does not hang up. */
+static bool host_answers(void)
+{
+	struct pollfd pfd = { .fd = port.watch.fd, .events = POLLIN };
+	uint8_t byte;
+
+	while (poll(&pfd, 1, -1) < 0)
+		;
+	return recv(port.watch.fd, &byte, 1, MSG_PEEK) == 1;
+}
+
+void port_listen(unsigned int number, const char *hello)
+{
+	const struct sockaddr_vm addr = {
+		.svm_family = AF_VSOCK,
+		.svm_cid = VMADDR_CID_ANY,
+		.svm_port = number,
+	};
+	_cleanup_close_ int listener = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (listener < 0 || bind(listener, (const struct sockaddr *)&addr, sizeof(addr)) < 0 ||
+	        listen(listener, 1) < 0)
+		die("vsock port %u: %s", number, strerror(errno));
+	/* A host that was tired of waiting has left a connection that leads nowhere. */
+	do {
+		close_fd(&port.watch.fd);
+		port.watch.fd = accept_host(listener);
+	} while (!say_hello(hello) || !host_answers());
+	port_opened();
 }
 
 static void port_interest(void)

@@ -1,7 +1,7 @@
 /*
- * The virtio-serial port to the host and ttRPC's framing on it.
+ * The channel to the host, a virtio-serial port or one connection by vsock, and ttRPC's framing on it.
  *
- * The port is opened once and never again: what the host sends while a port is closed is lost. The
+ * A port is opened once and never again: what the host sends while it is closed is lost. The
  * first message is the agent's hello, stream 0, type 'H'; the host sends nothing before it.
  */
 #pragma once
@@ -23,6 +23,12 @@ typedef void frame_handler(
 
 /* Wait for the port of this name, open it and say hello. Ends the agent if it does not come. */
 void port_open(const char *name, const char *hello);
+
+/*
+ * Listen on this vsock port until the host has connected and heard the hello. Nobody else is served,
+ * then or later: there is no listener any more.
+ */
+void port_listen(unsigned int number, const char *hello);
 
 /* From now on hand every frame to the handler. When the host has gone, the VM is powered off. */
 void port_serve(frame_handler *handler);
