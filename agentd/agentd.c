@@ -85,8 +85,13 @@ int agentd_drain_mountd(struct agentd *a, struct error *err)
 
 static int take_stream(struct agentd *a, struct ipc_packet *p, struct error *err)
 {
+	unsigned cid = fd_vsock_peer(p->fds.fd[0]);
+
 	if (a->agent)
 		return error_set(err, EPROTO, "the agent stream came twice");
+	if (cid != a->cid)
+		return error_set(err, EPROTO, "the agent stream leads to CID %u, the guest's is %u (0: no vsock)",
+			cid, a->cid);
 	a->agent = agent_client_new(a->base, fdlist_steal(&p->fds, 0), &agentd_agent_ops, a);
 	return a->agent ? 1 : error_errno(err, ENOMEM, "agent stream");
 }
@@ -190,10 +195,11 @@ static struct event_base *base_new(void)
 	return base;
 }
 
-int agentd_init(struct agentd *a, const char *sandbox, struct error *err)
+int agentd_init(struct agentd *a, const char *sandbox, unsigned cid, struct error *err)
 {
 	*a = (struct agentd){
 		.sandbox = sandbox,
+		.cid = cid,
 		.state = AGENTD_NEW,
 		.inbox = INBOX_INIT,
 		.console = CONSOLE_INIT,

@@ -61,6 +61,7 @@ struct request {
 struct agentd {
 	struct event_base *base;
 	const char *sandbox; /* id */
+	unsigned cid;	     /* of the guest; 0: its agent is not reached by vsock */
 	enum agentd_state state;
 	bool ending;
 	int status; /* to exit with */
@@ -93,7 +94,7 @@ struct agentd {
 
 /* agentd.c: the loop, the channels, the end */
 
-int agentd_init(struct agentd *a, const char *sandbox, struct error *err);
+int agentd_init(struct agentd *a, const char *sandbox, unsigned cid, struct error *err);
 void agentd_done(struct agentd *a);
 
 /* Until the frontend or the supervisor goes away (0) or a peer breaks the protocol. */

@@ -31,11 +31,12 @@ static unsigned first_fd_above_base(struct error *err)
 static void shut_in(struct agentd *a, int argc, char **argv)
 {
 	struct error err = ERROR_INIT;
-	uint64_t uid = 0, debug = 0;
+	uint64_t uid = 0, cid = 0, debug = 0;
 	const char *sandbox = NULL;
 	const struct option table[] = {
 		{ "uid", OPTION_NUMBER, &uid, false },
 		{ "sandbox", OPTION_TEXT, &sandbox, false },
+		{ "cid", OPTION_NUMBER, &cid, true },
 		{ "debug", OPTION_NUMBER, &debug, true },
 		{ NULL, OPTION_TEXT, NULL, false },
 	};
@@ -54,12 +55,16 @@ static void shut_in(struct agentd *a, int argc, char **argv)
 		role_fail(ROLE_AGENTD, &err);
 	if (debug)
 		log_set_level(LOG_LEVEL_DEBUG);
+	if (cid > UINT32_MAX) {
+		error_set(&err, EINVAL, "cid=%llu is no CID", (unsigned long long)cid);
+		role_fail(ROLE_AGENTD, &err);
+	}
 	iso.uid = (uid_t)uid;
 	if (close_range(AGENTD_FD_END, ~0U, 0) < 0) {
 		error_errno(&err, errno, "close_range");
 		role_fail(ROLE_AGENTD, &err);
 	}
-	if (agentd_init(a, sandbox, &err) < 0)
+	if (agentd_init(a, sandbox, (unsigned)cid, &err) < 0)
 		role_fail(ROLE_AGENTD, &err);
 	iso.first_free_fd = first_fd_above_base(&err);
 	if (iso.first_free_fd == 0 || isolate(&iso, &err) < 0)

@@ -6,6 +6,7 @@
 #include <linux/if_tun.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <linux/vm_sockets.h> /* needs <sys/socket.h> */
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -63,10 +64,33 @@ const char *fd_kind_name(enum fd_kind kind)
 		[FD_VHOST_NET] = "/dev/vhost-net",
 		[FD_BLOCK] = "a block device",
 		[FD_PATH] = "a path-only regular file",
+		[FD_STREAM] = "a connected unix or vsock stream socket",
 		[FD_ANY] = "anything",
 	};
 
 	return (size_t)kind < ARRAY_SIZE(names) ? names[kind] : "an unknown kind";
+}
+
+static bool is_socket(int fd, int domain, int type)
+{
+	int value = 0;
+	socklen_t len = sizeof(value);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &value, &len) < 0 || value != domain)
+		return false;
+	len = sizeof(value);
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &value, &len) == 0 && value == type;
+}
+
+unsigned fd_vsock_peer(int fd)
+{
+	struct sockaddr_vm peer;
+	socklen_t len = sizeof(peer);
+
+	if (!is_socket(fd, AF_VSOCK, SOCK_STREAM) ||
+		getpeername(fd, (struct sockaddr *)&peer, &len) < 0)
+		return 0;
+	return peer.svm_cid;
 }
 
 static bool is_unix_socket(int fd, int type, int listening)
@@ -75,12 +99,8 @@ static bool is_unix_socket(int fd, int type, int listening)
 	int value = 0;
 	socklen_t len = sizeof(value);
 
-	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &value, &len) < 0 || value != AF_UNIX)
+	if (!is_socket(fd, AF_UNIX, type))
 		return false;
-	len = sizeof(value);
-	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &value, &len) < 0 || value != type)
-		return false;
-	len = sizeof(value);
 	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &len) < 0)
 		return false;
 	if (!!value != listening)
@@ -134,6 +154,9 @@ static bool is_kind(int fd, enum fd_kind kind, const struct stat *st, int flags)
 		return S_ISSOCK(st->st_mode) && is_unix_socket(fd, SOCK_STREAM, 0);
 	case FD_UNIX_LISTENER:
 		return S_ISSOCK(st->st_mode) && is_unix_socket(fd, SOCK_STREAM, 1);
+	case FD_STREAM:
+		return S_ISSOCK(st->st_mode) &&
+		       (is_unix_socket(fd, SOCK_STREAM, 0) || fd_vsock_peer(fd) != 0);
 	case FD_UNIX_DGRAM:
 		return S_ISSOCK(st->st_mode) && is_unix_socket(fd, SOCK_DGRAM, 0);
 	case FD_TAP:

@@ -60,8 +60,12 @@ enum fd_kind {
 	FD_VHOST_NET,	  /* /dev/vhost-net */
 	FD_BLOCK,	  /* a block device */
 	FD_PATH,	  /* O_PATH, a regular file: a binary to execute */
+	FD_STREAM,	  /* a connected SOCK_STREAM socket, AF_UNIX or AF_VSOCK */
 	FD_ANY,		  /* the receiver checks it itself */
 };
+
+/* The CID that a connected AF_VSOCK SOCK_STREAM socket leads to. 0, which is no machine's: it is none. */
+unsigned fd_vsock_peer(int fd);
 
 const char *fd_kind_name(enum fd_kind kind);
 

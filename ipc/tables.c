@@ -105,7 +105,7 @@ static const struct ipc_message netd_vmmd_rows[] = {
 TABLE(netd_vmmd, "netd-vmmd");
 
 static const struct ipc_message vmmd_agentd_rows[] = {
-	{ VMMD_AGENTD_STREAM, "agent_stream", EVENT(agent_stream), FDS(1, FD_UNIX_STREAM) },
+	{ VMMD_AGENTD_STREAM, "agent_stream", EVENT(agent_stream), FDS(1, FD_STREAM) },
 	{ VMMD_AGENTD_CONSOLE, "console", EVENT(console), FDS(1, FD_UNIX_STREAM) },
 };
 TABLE(vmmd_agentd, "vmmd-agentd");

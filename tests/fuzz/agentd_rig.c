@@ -418,7 +418,7 @@ static int role(void *ctx)
 	int status;
 
 	(void)ctx;
-	SIM_CHECK(agentd_init(&run.agentd, "s1", &err) == 0);
+	SIM_CHECK(agentd_init(&run.agentd, "s1", 0, &err) == 0);
 	status = agentd_run(&run.agentd);
 	agentd_done(&run.agentd);
 	return status;

@@ -124,3 +124,35 @@ TEST(fds_twice)
 	rig_stream(&rig);
 	expect_broken("the agent stream came twice");
 }
+
+/* What leads somewhere else than to the guest that agentd was told of is not taken. */
+TEST(stream_that_is_not_the_guests)
+{
+	need_root();
+	rig_up_by_vsock(&rig, 7);
+	rig_stream(&rig);
+	expect_broken("the agent stream leads to CID 0, the guest's is 7");
+}
+
+TEST(stream_by_vsock)
+{
+	need_root();
+	if (access("/sys/module/vsock_loopback", F_OK) < 0)
+		test_skip("no vsock_loopback");
+	rig_up_by_vsock(&rig, 7);
+	rig_stream_by_vsock(&rig);
+	expect_broken("the agent stream leads to CID 1, the guest's is 7");
+
+	rig_up(&rig);
+	rig_stream_by_vsock(&rig);
+	expect_broken("the agent stream leads to CID 1, the guest's is 0");
+
+	/* And that of the guest is, with no call that a port would not need but one. */
+	rig_up_by_vsock(&rig, 1);
+	rig_stream_by_vsock(&rig);
+	guest_hello(rig.agent);
+	rig_expect_reply(&rig, AGENTD_CONNECT, rig_connect(&rig, 5000));
+	fd_close(&rig.agent);
+	ipc_free(rig_expect_event(&rig, AGENTD_LOST));
+	rig_done(&rig);
+}

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <linux/vm_sockets.h> /* needs <sys/socket.h> */
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,12 +35,18 @@ static void pair(const struct ipc_channel *def, int *asker, int *other)
 
 void rig_up(struct rig *r)
 {
+	rig_up_by_vsock(r, 0);
+}
+
+void rig_up_by_vsock(struct rig *r, unsigned guest)
+{
 	int ctl[2], log[2], frontend[2], mountd, vmmd;
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC), nothing = void_start();
-	char uid[32];
-	const char *args[] = { uid, "sandbox=" RIG_SANDBOX, NULL };
+	char uid[32], cid[32];
+	const char *args[] = { uid, cid, "sandbox=" RIG_SANDBOX, NULL };
 
 	snprintf(uid, sizeof(uid), "uid=%u", TEST_UID);
+	snprintf(cid, sizeof(cid), "cid=%u", guest);
 	*r = (struct rig){ .agent = -1, .console = -1 };
 	test_pair(ctl);
 	CHECK(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, log) == 0);
@@ -71,12 +78,13 @@ void rig_done(struct rig *r)
 	fd_close(&r->console);
 }
 
-static int send_stream(struct rig *r, uint16_t type, const void *message)
+static int send_stream(struct rig *r, uint16_t type, const void *message,
+	void (*make)(int fds[2]))
 {
 	struct error err;
 	int fds[2];
 
-	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+	make(fds);
 	if (channel_send(r->vmmd, &ipc_vmmd_agentd, IPC_EVENT, type, 0, message, &fds[1], 1,
 		    DEADLINE_MS, &err) < 0)
 		test_fail(__FILE__, __LINE__, "%s", err.msg);
@@ -84,13 +92,44 @@ static int send_stream(struct rig *r, uint16_t type, const void *message)
 	return fds[0];
 }
 
-void rig_stream(struct rig *r)
+static void unix_pair(int fds[2])
+{
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+}
+
+static void vsock_pair(int fds[2])
+{
+	struct sockaddr_vm to = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_LOCAL,
+		.svm_port = VMADDR_PORT_ANY };
+	int listener = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	socklen_t len = sizeof(to);
+
+	CHECK(bind(listener, (struct sockaddr *)&to, sizeof(to)) == 0 && listen(listener, 1) == 0);
+	CHECK(getsockname(listener, (struct sockaddr *)&to, &len) == 0);
+	fds[1] = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	CHECK(connect(fds[1], (struct sockaddr *)&to, sizeof(to)) == 0);
+	fds[0] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	CHECK(fds[0] >= 0);
+	close(listener);
+}
+
+static void send_both(struct rig *r, void (*make)(int fds[2]))
 {
 	Ipc__AgentStream stream = IPC__AGENT_STREAM__INIT;
 	Ipc__Console console = IPC__CONSOLE__INIT;
 
-	r->agent = send_stream(r, VMMD_AGENTD_STREAM, &stream);
-	r->console = send_stream(r, VMMD_AGENTD_CONSOLE, &console);
+	r->agent = send_stream(r, VMMD_AGENTD_STREAM, &stream, make);
+	r->console = send_stream(r, VMMD_AGENTD_CONSOLE, &console, unix_pair);
+}
+
+void rig_stream(struct rig *r)
+{
+	send_both(r, unix_pair);
+}
+
+void rig_stream_by_vsock(struct rig *r)
+{
+	send_both(r, vsock_pair);
 }
 
 uint32_t rig_ask(struct rig *r, uint16_t type, const void *message)

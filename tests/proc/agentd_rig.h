@@ -19,10 +19,14 @@ struct rig {
 
 /* agentd runs and waits for its first request. */
 void rig_up(struct rig *r);
+/* The same, told that the guest's agent is reached by vsock and which CID the guest has. */
+void rig_up_by_vsock(struct rig *r, unsigned guest);
 void rig_done(struct rig *r);
 
 /* As vmmd: sends the agent stream and the console. */
 void rig_stream(struct rig *r);
+/* The same, the agent stream by vsock: it leads to this machine itself, CID 1. Needs vsock_loopback. */
+void rig_stream_by_vsock(struct rig *r);
 
 /* Sends one request, or fails the test. Its number. */
 uint32_t rig_ask(struct rig *r, uint16_t type, const void *message);

@@ -493,6 +493,7 @@ static int stream_alone(void) { return unix_socket(SOCK_STREAM); }
 static int listener(void) { return make_kind(FD_UNIX_LISTENER); }
 static int dgram(void) { return unix_socket(SOCK_DGRAM); }
 static int inet(void) { return socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0); }
+static int vsock_alone(void) { return socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0); }
 static int netlink(void) { return socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0); }
 static int an_epoll(void) { return epoll_create1(EPOLL_CLOEXEC); }
 static int an_eventfd(void) { return eventfd(0, EFD_CLOEXEC); }
@@ -525,6 +526,7 @@ static const struct thing {
 	{ "a datagram socket", dgram, FD_UNIX_DGRAM },
 	{ "an end of a channel", seqpacket_end, FD_NONE },
 	{ "a TCP socket", inet, FD_NONE },
+	{ "a vsock stream that leads nowhere", vsock_alone, FD_NONE },
 	{ "a netlink socket", netlink, FD_NONE },
 	{ "an epoll", an_epoll, FD_NONE },
 	{ "an eventfd", an_eventfd, FD_NONE },
@@ -565,7 +567,7 @@ static unsigned replace_each(const struct hostile_target *t, const struct ipc_me
 			const struct hostile_case c = { "B8-B10", what, "expected ", HOSTILE_LOST,
 				spoil_replace, &r, NULL };
 
-			if (row->fds[at] == FD_ANY || row->fds[at] == things[i].is)
+			if (row->fds[at] == FD_ANY || kind_is_also(things[i].is, row->fds[at]))
 				continue;
 			snprintf(what, sizeof(what), "fd %zu is %s", at, things[i].what);
 			n += (unsigned)hostile_case(t, row, &c);

@@ -98,6 +98,7 @@ int make_kind(enum fd_kind kind)
 	case FD_FIFO_RO:
 		return make_fifo(O_RDONLY);
 	case FD_UNIX_STREAM:
+	case FD_STREAM:
 		return make_stream();
 	case FD_UNIX_LISTENER:
 		return make_listener();
@@ -119,4 +120,11 @@ int make_kind(enum fd_kind kind)
 		break;
 	}
 	return -1;
+}
+
+bool kind_is_also(enum fd_kind real, enum fd_kind kind)
+{
+	const bool streams[FD_ANY + 1] = { [FD_UNIX_STREAM] = true, [FD_STREAM] = true };
+
+	return kind == real || (streams[real] && streams[kind]);
 }

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <linux/vm_sockets.h> /* needs <sys/socket.h> */
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -120,7 +121,7 @@ TEST(every_kind_is_itself_and_nothing_else)
 		for (int kind = FD_NONE; kind < FD_ANY; kind++) {
 			int r = fd_check_kind(fd, (enum fd_kind)kind, &err);
 
-			if (r != (kind == real ? 0 : -EBADF))
+			if (r != (kind_is_also((enum fd_kind)real, (enum fd_kind)kind) ? 0 : -EBADF))
 				test_fail(__FILE__, __LINE__, "%s taken for %s: %d",
 					fd_kind_name((enum fd_kind)real),
 					fd_kind_name((enum fd_kind)kind), r);
@@ -158,6 +159,8 @@ TEST(near_misses)
 		socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0),
 		socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
 		socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0),
+		socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0), /* never connected */
+		socket(AF_VSOCK, SOCK_SEQPACKET | SOCK_CLOEXEC, 0),
 		tun_with(0), /* not attached */
 		tun_with(IFF_TUN | IFF_NO_PI | IFF_VNET_HDR),
 		tun_with(IFF_TAP | IFF_NO_PI),
@@ -210,6 +213,34 @@ TEST(a_macvtap_is_a_tap_with_a_vnet_header_alone)
 		CHECK_INT(fd_check_kind(fd, (enum fd_kind)kind, NULL), kind == FD_TAP ? 0 : -EBADF);
 	CHECK(ioctl(fd, TUNSETIFF, &without) == 0);
 	CHECK_INT(fd_check_kind(fd, FD_TAP, NULL), -EBADF);
+	close(fd);
+}
+
+/* Both ends of a connection by vsock that leads to this machine itself. */
+TEST(a_vsock_stream_is_a_stream)
+{
+	struct sockaddr_vm to = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_LOCAL,
+		.svm_port = VMADDR_PORT_ANY };
+	socklen_t len = sizeof(to);
+	int listener, fd, other;
+
+	if (access("/sys/module/vsock_loopback", F_OK) < 0)
+		test_skip("no vsock_loopback");
+	listener = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	CHECK(bind(listener, (struct sockaddr *)&to, sizeof(to)) == 0 && listen(listener, 1) == 0);
+	CHECK(getsockname(listener, (struct sockaddr *)&to, &len) == 0);
+	CHECK_INT(fd_vsock_peer(listener), 0);
+	CHECK_INT(fd_check_kind(listener, FD_STREAM, NULL), -EBADF);
+	CHECK_INT(fd_check_kind(fd, FD_STREAM, NULL), -EBADF);
+	CHECK(connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0);
+	other = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	CHECK_INT(fd_vsock_peer(fd), VMADDR_CID_LOCAL);
+	CHECK_INT(fd_vsock_peer(other), VMADDR_CID_LOCAL);
+	for (int kind = FD_NONE; kind < FD_ANY; kind++)
+		CHECK_INT(fd_check_kind(fd, (enum fd_kind)kind, NULL), kind == FD_STREAM ? 0 : -EBADF);
+	close(listener);
+	close(other);
 	close(fd);
 }
 

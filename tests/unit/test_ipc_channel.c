@@ -338,7 +338,8 @@ static void check_fd_kinds(const struct ipc_channel *def, const struct ipc_messa
 		for (int wrong = FD_REGULAR_RO; wrong <= FD_ANY; wrong++) {
 			int fd = make_kind((enum fd_kind)wrong);
 
-			if (fd < 0 || wrong == (int)row->fds[i] || row->fds[i] == FD_ANY) {
+			if (fd < 0 || row->fds[i] == FD_ANY ||
+				kind_is_also((enum fd_kind)wrong, row->fds[i])) {
 				fd_close(&fd);
 				continue;
 			}

@@ -66,7 +66,7 @@ static void make_samples(void)
 	samples[FD_FIFO_RO] = kept(pair[0]);
 	samples[FD_PIPE_W] = kept(pair[1]);
 	SIM_CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
-	samples[FD_UNIX_STREAM] = kept(pair[0]);
+	samples[FD_UNIX_STREAM] = samples[FD_STREAM] = kept(pair[0]);
 	close(pair[1]);
 	samples[FD_UNIX_LISTENER] = make_socket(SOCK_STREAM, true);
 	samples[FD_UNIX_DGRAM] = make_socket(SOCK_DGRAM, false);
