@@ -34,6 +34,9 @@ enum vmmd_fd {
 	VMMD_FD_AGENTD,
 	VMMD_FD_SLOT, /* QEMU's slot */
 	VMMD_FD_VOID,
+	/* Only where the guest's agent is reached by vsock (option `cid=`). */
+	VMMD_FD_VHOST_VSOCK, /* /dev/vhost-vsock, its CID set: QEMU's */
+	VMMD_FD_VSOCK,	     /* a socket that leads nowhere yet */
 	VMMD_FD_END,
 };
 

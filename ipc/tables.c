@@ -46,6 +46,7 @@ static const struct ipc_message frontend_vmmd_rows[] = {
 	{ VMMD_ADD_CPU, "add_cpu", REQ(vmmd_add_cpu) },
 	{ VMMD_REMOVE, "remove", REQ(vmmd_remove) },
 	{ VMMD_ADD_NIC, "add_nic", REQ(vmmd_add_nic) },
+	{ VMMD_CONNECT, "connect", REQ(vmmd_connect) },
 };
 TABLE(frontend_vmmd, "frontend-vmmd");
 

@@ -34,6 +34,7 @@ enum vmmd_msg {
 	VMMD_ADD_CPU,
 	VMMD_REMOVE,
 	VMMD_ADD_NIC,
+	VMMD_CONNECT,
 };
 enum vmmd_agentd_msg { VMMD_AGENTD_STREAM = 1, VMMD_AGENTD_CONSOLE };
 enum agentd_msg {

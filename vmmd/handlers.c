@@ -6,6 +6,8 @@
 #include "ipc/vmmd.pb-c.h"
 #include "vmmd/vmmd.h"
 
+#define CONNECT_TIMEOUT_MAX_MS 600000
+
 static int handle_launch(struct helper *h, const ProtobufCMessage *request,
 	const ProtobufCMessage **reply, struct fdlist *reply_fds, struct error *err)
 {
@@ -31,6 +33,19 @@ static int handle_cont(struct helper *h, const ProtobufCMessage *request,
 	(void)request, (void)reply, (void)reply_fds;
 	vm_sources(h->ctx);
 	return r < 0 ? error_wrap(err, "cont") : 0;
+}
+
+static int handle_connect(struct helper *h, const ProtobufCMessage *request,
+	const ProtobufCMessage **reply, struct fdlist *reply_fds, struct error *err)
+{
+	const Ipc__VmmdConnect *msg = (const Ipc__VmmdConnect *)request;
+	int r = msg->timeout_ms > 0 && msg->timeout_ms <= CONNECT_TIMEOUT_MAX_MS ?
+		vm_connect(h->ctx, (int)msg->timeout_ms, err) :
+		error_set(err, EINVAL, "a deadline of %u ms", msg->timeout_ms);
+
+	(void)reply, (void)reply_fds;
+	vm_sources(h->ctx);
+	return r < 0 ? error_wrap(err, "connect") : 0;
 }
 
 static int handle_pause(struct helper *h, const ProtobufCMessage *request,
@@ -147,6 +162,7 @@ static int handle_remove(struct helper *h, const ProtobufCMessage *request,
 static const struct helper_request requests[] = {
 	{ VMMD_LAUNCH, handle_launch, .states = VMMD_NEW, .then = VMMD_LAUNCHED },
 	{ VMMD_CONT, handle_cont, .states = VMMD_LAUNCHED, .then = VMMD_RUNNING },
+	{ VMMD_CONNECT, handle_connect, .states = VMMD_RUNNING },
 	{ VMMD_PAUSE, handle_pause, .states = VMMD_RUNNING, .then = VMMD_PAUSED },
 	{ VMMD_RESUME, handle_resume, .states = VMMD_PAUSED, .then = VMMD_RUNNING },
 	{ VMMD_ADD_NIC, handle_add_nic, .states = VMMD_RUNNING },

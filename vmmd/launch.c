@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -87,14 +88,25 @@ static int add_share(struct qemu_cmdline *c, struct error *err)
 	return r < 0 ? r : qemu_cmdline_add_share_consume(c, SHARE_TAG, fd, err);
 }
 
+/* What the guest's agent is reached by: a port, or a vsock device that CONNECT needs. */
+static int add_agent(struct vm *vm, struct qemu_cmdline *c, struct ends *ends, struct error *err)
+{
+	int qemu = -1, r;
+
+	if (vm->options->cid)
+		return qemu_cmdline_add_vsock_consume(c, fd_steal(&vm->vhost_vsock),
+			vm->options->cid, err);
+	r = stream(&ends->agent, &qemu, false, err);
+	return r < 0 ? r : qemu_cmdline_add_port_consume(c, "agent", AGENT_PORT, qemu, err);
+}
+
 static int connect_qemu(struct vm *vm, struct qemu_cmdline *c, struct ends *ends, struct error *err)
 {
 	int qemu = -1;
 	int r = stream(&vm->qmp.fd, &qemu, true, err);
 
 	r = r < 0 ? r : qemu_cmdline_add_monitor_consume(c, fd_steal(&qemu), err);
-	r = r < 0 ? r : stream(&ends->agent, &qemu, false, err);
-	r = r < 0 ? r : qemu_cmdline_add_port_consume(c, "agent", AGENT_PORT, fd_steal(&qemu), err);
+	r = r < 0 ? r : add_agent(vm, c, ends, err);
 	r = r < 0 ? r : stream(&ends->console, &qemu, false, err);
 	r = r < 0 ? r : qemu_cmdline_add_console_consume(c, fd_steal(&qemu), err);
 	fd_close(&qemu);
@@ -123,7 +135,7 @@ static int greet(struct vm *vm, struct error *err)
 	return vm_command(vm, "qmp_capabilities", err);
 }
 
-static int send_to_agentd(enum vmmd_agentd_msg type, int fd, struct error *err)
+int vm_tell_agentd(enum vmmd_agentd_msg type, int fd, struct error *err)
 {
 	Ipc__AgentStream stream_msg = IPC__AGENT_STREAM__INIT;
 	Ipc__Console console_msg = IPC__CONSOLE__INIT;
@@ -172,17 +184,31 @@ static int launch(struct vm *vm, const struct qemu_config *config, const Ipc__Vm
 		r = greet(vm, err);
 	if (r == 0)
 		r = hotplug_check_fdsets(vm, NULL, 0, err);
+	if (r == 0 && ends->agent >= 0)
+		r = vm_tell_agentd(VMMD_AGENTD_STREAM, ends->agent, err);
 	if (r == 0)
-		r = send_to_agentd(VMMD_AGENTD_STREAM, ends->agent, err);
-	if (r == 0)
-		r = send_to_agentd(VMMD_AGENTD_CONSOLE, ends->console, err);
+		r = vm_tell_agentd(VMMD_AGENTD_CONSOLE, ends->console, err);
 	return r;
+}
+
+/* The agent is told where to serve as Kata's would be. */
+static int append_of(const struct vmmd_options *o, char **ret, struct error *err)
+{
+	const int r = o->cid ? asprintf(ret, "%s agent.server_addr=vsock://-1:%d", o->append,
+				       VSOCK_AGENT_PORT) :
+			       asprintf(ret, "%s", o->append);
+
+	if (r >= 0)
+		return 0;
+	*ret = NULL;
+	return error_errno(err, ENOMEM, "the guest's command line");
 }
 
 int vm_launch(struct vm *vm, const Ipc__VmmdLaunch *request, struct error *err)
 {
 	CLEANUP(ends_done) struct ends ends = { .agent = -1, .console = -1 };
-	const struct qemu_config config = {
+	_cleanup_free_ char *append = NULL;
+	struct qemu_config config = {
 		.name = vm->options->name,
 		.machine = vm->options->machine,
 		.accel = vm->options->accel,
@@ -193,10 +219,12 @@ int vm_launch(struct vm *vm, const Ipc__VmmdLaunch *request, struct error *err)
 		.memory_max_mib = request->max_memory_mib,
 		.kernel = "/kernel",
 		.initrd = "/initrd",
-		.append = vm->options->append,
 	};
-	int r;
+	int r = append_of(vm->options, &append, err);
 
+	if (r < 0)
+		return r;
+	config.append = append;
 	log_info("launch %s: accel=%s, %u vCPUs, %u MiB%s, %zu NICs", vm->options->qemu,
 		accels[config.accel], request->vcpus, request->memory_mib,
 		request->share ? ", shared directory" : "", request->n_nics);

@@ -1,5 +1,7 @@
 #include <errno.h>
 #include <sched.h>
+#include <sys/socket.h>
+#include <linux/vm_sockets.h> /* needs <sys/socket.h> */
 
 #include "common/log.h"
 #include "common/options.h"
@@ -15,6 +17,7 @@ static const char *const machines[] = { [MACHINE_Q35] = "q35", NULL };
 static int parse(int argc, char **argv, struct vmmd_options *o, struct error *err)
 {
 	const char *accel = NULL, *machine = machines[MACHINE_Q35];
+	uint64_t cid = 0;
 	const struct option table[] = {
 		{ "uid", OPTION_NUMBER, &o->uid, false },
 		{ "accel", OPTION_TEXT, &accel, false },
@@ -22,6 +25,7 @@ static int parse(int argc, char **argv, struct vmmd_options *o, struct error *er
 		{ "append", OPTION_TEXT, &o->append, false },
 		{ "qemu", OPTION_TEXT, &o->qemu, false },
 		{ "name", OPTION_TEXT, &o->name, true },
+		{ "cid", OPTION_NUMBER, &cid, true },
 		{ 0 },
 	};
 	int r = options_parse(table, argc, argv, err);
@@ -31,6 +35,9 @@ static int parse(int argc, char **argv, struct vmmd_options *o, struct error *er
 	if (o->uid == 0 || o->uid >= (uid_t)-1)
 		return error_set(err, EINVAL, "uid=%llu is not for vmmd",
 			(unsigned long long)o->uid);
+	if (cid && (cid <= VMADDR_CID_HOST || cid >= VMADDR_CID_ANY))
+		return error_set(err, EINVAL, "cid=%llu is no guest's", (unsigned long long)cid);
+	o->cid = (unsigned)cid;
 	r = qemu_word(machines, "machine", machine, err);
 	if (r < 0)
 		return r;
@@ -46,7 +53,7 @@ static int isolate_vmmd(const struct vmmd_options *o, struct error *err)
 {
 	const struct isolation iso = {
 		.name = "vmmd",
-		.first_free_fd = VMMD_FD_END,
+		.first_free_fd = o->cid ? VMMD_FD_END : VMMD_FD_VHOST_VSOCK,
 		.void_pidfd = VMMD_FD_VOID,
 		.void_namespaces = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET,
 		.uid = (uid_t)o->uid,

@@ -275,25 +275,35 @@ static int serve_ready(struct vm *vm, const struct pollfd pfds[3], struct error 
 	return r;
 }
 
+int vm_poll(struct vm *vm, struct pollfd *more, size_t n_more, int timeout_ms, struct error *err)
+{
+	struct pollfd pfds[3 + VM_POLL_MORE_MAX] = {
+		{ .fd = vm->stderr_fd, .events = POLLIN },
+		{ .fd = FD_CTL, .events = POLLIN },
+		{ .fd = vm->qmp.fd, .events = POLLIN },
+	};
+	int n, r;
+
+	for (size_t i = 0; i < n_more; i++)
+		pfds[3 + i] = more[i];
+	n = fd_poll(pfds, 3 + n_more, timeout_ms);
+	if (n < 0 && errno != EINTR)
+		return error_errno(err, errno, "poll");
+	for (size_t i = 0; i < n_more; i++)
+		more[i].revents = n > 0 ? pfds[3 + i].revents : 0;
+	r = n > 0 ? serve_ready(vm, pfds, err) : 0;
+	return r < 0 ? r : n > 0;
+}
+
 int vm_wait(struct vm *vm, vm_condition until, int timeout_ms, struct error *err)
 {
 	int64_t deadline = clock_ms() + timeout_ms;
 
 	while (!until(vm)) {
-		struct pollfd pfds[3] = {
-			{ .fd = vm->stderr_fd, .events = POLLIN },
-			{ .fd = FD_CTL, .events = POLLIN },
-			{ .fd = vm->qmp.fd, .events = POLLIN },
-		};
 		int left = clock_left_ms(deadline);
-		int r;
+		int r = left > 0 ? vm_poll(vm, NULL, 0, left, err) : 0;
 
-		if (left == 0)
-			return 0;
-		if (fd_poll(pfds, ARRAY_SIZE(pfds), left) < 0 && errno != EINTR)
-			return error_errno(err, errno, "poll");
-		r = serve_ready(vm, pfds, err);
-		if (r < 0)
+		if (left == 0 || r < 0)
 			return r;
 	}
 	return 1;
@@ -305,7 +315,7 @@ static bool answered(const struct vm *vm)
 }
 
 /* With its last words, however its end was noticed. */
-static int ended(const struct vm *vm, struct error *err)
+int vm_ended(const struct vm *vm, struct error *err)
 {
 	char end[LINE_SIZE + 256];
 
@@ -330,7 +340,7 @@ static int send_command(struct vm *vm, const struct vm_call *call, struct error 
 	if (r != -EPIPE)
 		return r;
 	r = on_qmp_end(vm, err);
-	return r < 0 ? r : ended(vm, err);
+	return r < 0 ? r : vm_ended(vm, err);
 }
 
 static int call(struct vm *vm, const struct vm_call *c, struct json_object **ret, struct error *err)
@@ -338,7 +348,7 @@ static int call(struct vm *vm, const struct vm_call *c, struct json_object **ret
 	int r;
 
 	if (vm_is_gone(vm))
-		return ended(vm, err);
+		return vm_ended(vm, err);
 	r = send_command(vm, c, err);
 	if (r == 0)
 		r = vm_wait(vm, answered, c->timeout_ms ? c->timeout_ms : VM_CALL_TIMEOUT_MS, err);
@@ -349,7 +359,7 @@ static int call(struct vm *vm, const struct vm_call *c, struct json_object **ret
 		return error_set(err, ETIMEDOUT, "QEMU does not answer '%s'", c->command);
 	}
 	if (vm->qmp.waiting != 0 || vm_is_gone(vm))
-		return ended(vm, err);
+		return vm_ended(vm, err);
 	if (vm->qmp.failure.code)
 		return error_set(err, vm->qmp.failure.code, "QEMU refuses '%s': %s", c->command,
 			vm->qmp.failure.msg);
@@ -421,7 +431,7 @@ int vm_device_del(struct vm *vm, const char *id, struct error *err)
 	if (vm->left == VM_DEVICE_GONE)
 		return 0;
 	if (vm_is_gone(vm))
-		return ended(vm, err);
+		return vm_ended(vm, err);
 	if (vm->left == VM_DEVICE_KEPT)
 		return error_set(err, EBUSY, "the guest refuses to let go of '%s'", id);
 	return error_set(err, ETIMEDOUT, "the guest has not let go of '%s' within %d s", id,
@@ -444,7 +454,7 @@ int vm_wait_virtio_mem(struct vm *vm, uint64_t size, struct error *err)
 	if (vm->virtio_mem_size == size)
 		return 0;
 	if (vm_is_gone(vm))
-		return ended(vm, err);
+		return vm_ended(vm, err);
 	return error_set(err, ETIMEDOUT, "the guest has %llu MiB of virtio-mem after %d s",
 		(unsigned long long)vm->virtio_mem_size >> 20, VM_UNPLUG_TIMEOUT_MS / 1000);
 }
@@ -542,6 +552,8 @@ void vm_init(struct vm *vm, const struct vmmd_options *options, struct helper *h
 		.qmp = QMP_INIT,
 		.hotplug = HOTPLUG_INIT,
 		.stderr_fd = -1,
+		.vhost_vsock = options->cid ? VMMD_FD_VHOST_VSOCK : -1,
+		.vsock = options->cid ? VMMD_FD_VSOCK : -1,
 	};
 	vm->qmp.event = on_event;
 	vm->qmp.ctx = vm;
@@ -554,4 +566,6 @@ void vm_done(struct vm *vm)
 	hotplug_done(&vm->hotplug);
 	qmp_done(&vm->qmp);
 	fd_close(&vm->stderr_fd);
+	fd_close(&vm->vhost_vsock);
+	fd_close(&vm->vsock);
 }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "ipc/serve.h"
+#include "ipc/tables.h"
 #include "ipc/vmmd.pb-c.h"
 #include "vmmd/hotplug.h"
 #include "vmmd/lines.h"
@@ -21,6 +22,7 @@ struct vmmd_options {
 	const char *append; /* the guest kernel's command line */
 	const char *qemu;   /* what the slot executes, for the log */
 	const char *name;   /* of the VM, as ps shows it */
+	unsigned cid;	    /* of the guest; 0: its agent is not reached by vsock */
 };
 
 struct json_object;
@@ -36,6 +38,7 @@ struct vm {
 	struct helper *helper;
 	struct qmp qmp;
 	int stderr_fd; /* QEMU's stderr, our end */
+	int vhost_vsock, vsock; /* until QEMU has the one, and agentd, connected, the other; -1 */
 	struct lines lines;
 	bool launched; /* LAUNCH has succeeded: from here on the frontend gets events */
 	bool stopping; /* quit is sent: the end of QMP is what we want */
@@ -68,6 +71,13 @@ void vm_sources(struct vm *vm);
 typedef bool (*vm_condition)(const struct vm *vm);
 int vm_wait(struct vm *vm, vm_condition until, int timeout_ms, struct error *err);
 
+/*
+ * One look at QEMU, the supervisor, and `more`, which is the caller's to look at then. 1; 0: nothing
+ * was ready within timeout_ms. -errno with err: the supervisor is gone.
+ */
+#define VM_POLL_MORE_MAX 2
+int vm_poll(struct vm *vm, struct pollfd *more, size_t n_more, int timeout_ms, struct error *err);
+
 bool vm_is_gone(const struct vm *vm);   /* QMP has ended */
 bool vm_is_exited(const struct vm *vm); /* the process has ended */
 
@@ -93,6 +103,9 @@ int vm_call_consume(struct vm *vm, const struct vm_call *call, struct json_objec
 
 /* One without arguments. */
 int vm_command(struct vm *vm, const char *command, struct error *err);
+
+/* -EPIPE: QEMU has ended, with its last words. */
+int vm_ended(const struct vm *vm, struct error *err);
 
 /* An answer that makes no sense: QEMU is lost. -EPROTO. */
 int vm_lost(struct vm *vm, struct error *err, const char *why);
@@ -128,6 +141,19 @@ int vm_launch(struct vm *vm, const Ipc__VmmdLaunch *request, struct error *err);
 
 /* The disk of this index, which mountd has sent ahead; the caller's. -EPROTO: it has not. */
 int vm_take_block_fd(uint32_t index, int *ret_fd, struct error *err);
+
+/* Gives agentd its stream, or the console. The fd is borrowed. */
+int vm_tell_agentd(enum vmmd_agentd_msg type, int fd, struct error *err);
+
+/* ---- vsock.c ---- */
+
+#define VSOCK_AGENT_PORT 1024 /* Kata's */
+
+/*
+ * Connects to the guest's agent by vsock, trying again for timeout_ms: the guest boots. agentd has the
+ * stream then, and the socket is gone. -EPIPE: QEMU has ended, or the frontend; -ETIMEDOUT.
+ */
+int vm_connect(struct vm *vm, int timeout_ms, struct error *err);
 
 /* ---- slot.c ---- */
 

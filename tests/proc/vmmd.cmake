@@ -1,4 +1,4 @@
-foreach(part launch hostile)
+foreach(part launch hostile vsock)
 	bulkhead_test(test_vmmd_${part} proc
 		SOURCES ${CMAKE_CURRENT_LIST_DIR}/vmmd_${part}.c ${CMAKE_CURRENT_LIST_DIR}/vmmd_rig.c
 			${CMAKE_CURRENT_LIST_DIR}/vmmd_fake.c ${CMAKE_CURRENT_LIST_DIR}/common_role.c

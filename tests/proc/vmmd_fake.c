@@ -23,6 +23,7 @@ void fake_start(struct fake *f)
 
 	need_root();
 	f->n_args = 0;
+	f->args[0] = '\0';
 	memset(f->fds, -1, sizeof(f->fds));
 	rig_init(&f->rig);
 	test_pair(job);
@@ -61,7 +62,13 @@ void fake_exec(struct fake *f)
 		if (p.hdr.type == SLOT_EXEC)
 			break;
 		if (p.hdr.type == SLOT_ARG) {
+			Ipc__SlotArg *msg = (Ipc__SlotArg *)ipc_decode(&p, &err);
+			size_t used = strlen(f->args);
+
+			CHECK(msg);
 			f->n_args++;
+			snprintf(f->args + used, sizeof(f->args) - used, "%s ", msg->part);
+			ipc_free(&msg->base);
 		} else {
 			Ipc__SlotFd *msg = (Ipc__SlotFd *)ipc_decode(&p, &err);
 

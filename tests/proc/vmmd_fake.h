@@ -11,6 +11,7 @@ struct fake {
 	int job;     /* the slot's end of its channel */
 	int fds[64]; /* what vmmd has sent, by number */
 	unsigned n_args;
+	char args[16384]; /* one after another, each with a space behind it */
 };
 
 

@@ -88,10 +88,13 @@ void rig_start_slot(struct rig *rig, const struct rig_slot *s)
 	expect_ready(rig->slot_ctl, ROLE_QEMU);
 }
 
+struct rig_vsock rig_vsock;
+
 void rig_start_vmmd(struct rig *rig, int job, const char *append)
 {
-	char uid[32], accel[32], line[512];
-	const char *const args[] = { uid, accel, "qemu=/usr/bin/qemu-system-x86_64", line, NULL };
+	char uid[32], accel[32], line[512], cid[32];
+	const char *const args[] = { uid, accel, "qemu=/usr/bin/qemu-system-x86_64", line, cid, NULL };
+	const struct rig_vsock *v = &rig_vsock;
 	int ctl[2], frontend[2], mountd[2], netd[2], agentd[2], null = null_fd();
 
 	test_pair(ctl);
@@ -102,12 +105,15 @@ void rig_start_vmmd(struct rig *rig, int job, const char *append)
 	snprintf(uid, sizeof(uid), "uid=%d", RIG_UID_VMMD);
 	snprintf(accel, sizeof(accel), "accel=%s", rig_accel());
 	snprintf(line, sizeof(line), "append=%s", append);
+	snprintf(cid, sizeof(cid), "cid=%u", v->cid);
 	rig->vmmd = test_spawn("bulkhead-vmmd", args,
 		(const struct test_fd[]){ { 0, null }, { 1, null }, { 2, rig->log[1] },
 			{ FD_CTL, ctl[1] }, { VMMD_FD_FRONTEND, frontend[1] },
 			{ VMMD_FD_MOUNTD, mountd[1] }, { VMMD_FD_NETD, netd[1] },
 			{ VMMD_FD_AGENTD, agentd[1] },
-			{ VMMD_FD_SLOT, job }, { VMMD_FD_VOID, rig->void_pidfd }, { -1, -1 } });
+			{ VMMD_FD_SLOT, job }, { VMMD_FD_VOID, rig->void_pidfd },
+			{ v->vhost ? VMMD_FD_VHOST_VSOCK : -1, v->vhost },
+			{ VMMD_FD_VSOCK, v->sock }, { -1, -1 } });
 	close(null);
 	close(ctl[1]);
 	close(frontend[1]);

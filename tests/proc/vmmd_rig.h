@@ -15,6 +15,12 @@
 
 #define DEADLINE_MS  60000 /* a guest boots in three seconds; on a machine that does much else in thirty */
 
+/* What vmmd has besides where the guest's agent is reached by vsock; cid 0: it is not told so. */
+extern struct rig_vsock {
+	unsigned cid;
+	int vhost, sock; /* borrowed; 0: none */
+} rig_vsock;
+
 struct rig {
 	int void_pid, void_pidfd;
 	int log[2];           /* datagrams: fd 2 of both */

@@ -4,7 +4,7 @@ foreach(part cmdline net qmp)
 endforeach()
 
 # Those with a QEMU of a script.
-foreach(part script life nomem)
+foreach(part script life nomem dial)
 	bulkhead_test(test_vmmd_${part} unit
 		SOURCES ${CMAKE_CURRENT_LIST_DIR}/vmmd_${part}.c
 			${CMAKE_CURRENT_LIST_DIR}/vmmd_scripted.c
@@ -16,4 +16,7 @@ foreach(name malloc calloc realloc strdup asprintf open_memstream json_object_ne
 		json_object_object_add json_object_to_json_string_ext
 		json_object_to_json_string_length json_tokener_new_ex)
 	target_link_options(test_vmmd_nomem PRIVATE -Wl,--wrap=${name})
+endforeach()
+foreach(name connect getsockopt)
+	target_link_options(test_vmmd_dial PRIVATE -Wl,--wrap=${name})
 endforeach()
