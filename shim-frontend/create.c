@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "ipc/agentd.pb-c.h"
 #include "ipc/mountd.pb-c.h"
@@ -23,7 +24,7 @@
 #define SHARE_MS      10000
 #define LAUNCH_MS     20000
 #define CONT_MS       5000
-#define HELLO_MORE_MS 2000 /* agentd keeps the time itself */
+#define HELLO_MORE_MS 2000 /* vmmd and agentd keep the time themselves */
 #define GUEST_MS      60000
 #define STOP_MS       1000
 #define UNDO_MS       10000
@@ -244,6 +245,30 @@ static enum step_result step_cont(struct flow *f)
 	return ask(f, &rpc_flow_of(f)->fe->vmmd, VMMD_CONT, &request.base, CONT_MS, NULL);
 }
 
+/* What is left of the time that the guest's agent has, from CONT to its hello. */
+static int agent_left_ms(const struct create_flow *cf)
+{
+	int ms = clock_left_ms(cf->agent_by);
+
+	return ms > 0 ? ms : 1;
+}
+
+static enum step_result step_vsock(struct flow *f)
+{
+	struct create_flow *cf = create_flow_of(f);
+	const struct settings *s = &cf->op.fe->settings;
+	Ipc__VmmdConnect request = IPC__VMMD_CONNECT__INIT;
+
+	cf->agent_by = clock_ms() + s->hello_timeout_ms;
+	if (!s->vsock)
+		return STEP_DONE;
+	if (!vm_is_up(f))
+		return STEP_FAIL;
+	request.timeout_ms = (uint32_t)agent_left_ms(cf);
+	return ask(f, &cf->op.fe->vmmd, VMMD_CONNECT, &request.base,
+		s->hello_timeout_ms + HELLO_MORE_MS, NULL);
+}
+
 static void connected(struct flow *f, const ProtobufCMessage *reply)
 {
 	(void)f;
@@ -254,7 +279,7 @@ static enum step_result step_connect(struct flow *f)
 {
 	struct frontend *fe = rpc_flow_of(f)->fe;
 	Ipc__AgentdConnect request = IPC__AGENTD_CONNECT__INIT;
-	int ms = fe->settings.hello_timeout_ms;
+	int ms = agent_left_ms(create_flow_of(f));
 
 	if (!vm_is_up(f))
 		return STEP_FAIL;
@@ -358,6 +383,7 @@ static const struct flow_step first_steps[] = {
 	{ "start the VM", step_vm, undo_vm },
 	{ "start the VM", step_launch, NULL },
 	{ "run the VM", step_cont, NULL },
+	{ "connect to the guest's agent", step_vsock, NULL },
 	{ "wait for the guest's agent", step_connect, NULL },
 	{ "give the VM its disks", step_disks, NULL },
 	{ "set up the network in the guest", step_network, NULL },

@@ -13,6 +13,7 @@ struct create_flow {
 	struct vm_waiter vm_waiter;
 	bool first; /* of the sandbox: starts the VM */
 	bool pod;   /* others may come */
+	int64_t agent_by; /* clock_ms() when the guest's agent must have said hello */
 };
 
 static inline struct create_flow *create_flow_of(struct flow *f)

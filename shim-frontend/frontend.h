@@ -71,6 +71,7 @@ struct settings {
 	uint32_t max_vcpus, max_memory_mib;
 	uint32_t overhead_millicpus, overhead_memory_mib;
 	bool share;
+	bool vsock;      /* the guest's agent is reached by it: vmmd has to connect */
 	bool cgroups_v1; /* of the host: Stats speaks as its tools expect */
 	int hello_timeout_ms;
 	int call_timeout_max_ms; /* no call waits longer */

@@ -24,7 +24,7 @@
 
 static int parse(int argc, char **argv, struct settings *s, uid_t *uid, struct error *err)
 {
-	uint64_t n_uid = 0, pid = 0, vcpus = 0, memory = 0, share = 1, v1 = 0;
+	uint64_t n_uid = 0, pid = 0, vcpus = 0, memory = 0, share = 1, v1 = 0, vsock = 0;
 	uint64_t max_vcpus = 0, max_memory = 0, more_cpu = 0, more_memory = 0;
 	uint64_t hello = HELLO_TIMEOUT_MS, call = CALL_TIMEOUT_MAX_MS, frame = FRAME_TIMEOUT_MS;
 	const struct option table[] = {
@@ -41,6 +41,7 @@ static int parse(int argc, char **argv, struct settings *s, uid_t *uid, struct e
 		{ "overhead_millicpus", OPTION_NUMBER, &more_cpu, true },
 		{ "overhead_memory_mib", OPTION_NUMBER, &more_memory, true },
 		{ "share", OPTION_NUMBER, &share, true },
+		{ "vsock", OPTION_NUMBER, &vsock, true },
 		/* the host's controllers are those of cgroup v1 */
 		{ "cgroups_v1", OPTION_NUMBER, &v1, true },
 		{ "hello_timeout_ms", OPTION_NUMBER, &hello, true },
@@ -55,9 +56,10 @@ static int parse(int argc, char **argv, struct settings *s, uid_t *uid, struct e
 	if (r < 0)
 		return r;
 	if (n_uid == 0 || n_uid > UINT32_MAX - 1 || pid == 0 || pid > INT_MAX || vcpus == 0 ||
-		vcpus > 1024 || memory == 0 || memory > MEMORY_MIB_MAX || share > 1 || v1 > 1)
+		vcpus > 1024 || memory == 0 || memory > MEMORY_MIB_MAX || share > 1 ||
+		vsock > 1 || v1 > 1)
 		return error_set(err, EINVAL,
-			"uid, task_pid, vcpus, memory_mib, share or cgroups_v1 is out of range");
+			"uid, task_pid, vcpus, memory_mib, share, vsock or cgroups_v1 is out of range");
 	if (max_vcpus > 1024 || max_memory > MEMORY_MIB_MAX || more_cpu > UINT32_MAX ||
 		more_memory > UINT32_MAX)
 		return error_set(err, EINVAL,
@@ -75,6 +77,7 @@ static int parse(int argc, char **argv, struct settings *s, uid_t *uid, struct e
 	s->overhead_millicpus = (uint32_t)more_cpu;
 	s->overhead_memory_mib = (uint32_t)more_memory;
 	s->share = share;
+	s->vsock = vsock;
 	s->cgroups_v1 = v1;
 	s->hello_timeout_ms = (int)hello;
 	s->call_timeout_max_ms = (int)call;

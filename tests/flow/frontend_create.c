@@ -12,7 +12,9 @@ static struct answer a;
 	"netd.scan mountd.add_container mountd.open_stdio mountd.start_share vmmd.launch " \
 	"vmmd.cont agentd.connect agentd.create_sandbox agentd.create_container "
 
-static const char *const quick[] = { "call_timeout_ms=150", "hello_timeout_ms=100", NULL };
+/* By vsock there is one step more. */
+static const char *const vsock[] = { "vsock=1", NULL };
+static const char *const quick[] = { "vsock=1", "call_timeout_ms=150", "hello_timeout_ms=100", NULL };
 
 static void begin(const char *const *options)
 {
@@ -36,6 +38,16 @@ TEST (create_asks_everybody_in_order) {
 	CHECK_INT(fx.last_index, 1);
 	CHECK_INT(fx_state(&fx, &c, SANDBOX), CONTAINERD__STATUS__CREATED);
 	CHECK(fx_until(&fx, fx.topics, "/tasks/create:s1 ", 1000));
+	end();
+}
+
+TEST (by_vsock_vmmd_connects) {
+	begin(vsock);
+	CHECK_INT(fx_create(&fx, &c, SANDBOX, &a), 0);
+	CHECK_STR(fx.trace,
+		"netd.scan mountd.add_container mountd.open_stdio mountd.start_share vmmd.launch "
+		"vmmd.cont vmmd.connect agentd.connect agentd.create_sandbox "
+		"agentd.create_container ");
 	end();
 }
 
@@ -121,6 +133,7 @@ static const struct step steps[] = {
 	{ "mountd.start_share", "start the file server", "mountd.remove_container " },
 	{ "vmmd.launch", "start the VM", "ctl.kill_vm mountd.remove_container " },
 	{ "vmmd.cont", "run the VM", STOP_UNDO },
+	{ "vmmd.connect", "connect to the guest's agent", STOP_UNDO },
 	{ "agentd.connect", "wait for the guest's agent", STOP_UNDO },
 	{ "agentd.create_sandbox", "create the sandbox in the guest", STOP_UNDO },
 	{ "agentd.create_container", "create the container in the guest", STOP_UNDO },
@@ -153,7 +166,7 @@ static void step_fails(const struct step *s)
 
 	memset(&fx, 0, sizeof(fx));
 	fx_rule(&fx, s->what, ACT_FAIL, ENOENT, "no such thing");
-	begin(NULL);
+	begin(vsock);
 	fx_state(&fx, &c, SANDBOX);
 	fds = fx_count_fds(&fx);
 	/* A file that is missing is no missing container. */
@@ -206,7 +219,7 @@ static void peer_goes(const struct step *s, enum action action, const char *caus
 
 	memset(&fx, 0, sizeof(fx));
 	fx_rule(&fx, s->what, action, 0, NULL);
-	begin(NULL);
+	begin(vsock);
 	r.id = (char *)SANDBOX;
 	stream = fx_send(&c, "Create", &r.base);
 	CHECK(fx_answer(&fx, &c, stream, &a, 5000));

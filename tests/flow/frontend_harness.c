@@ -288,7 +288,7 @@ static void send_reply(struct fx *fx, enum peer_nr p, const struct ipc_header *h
 		attached.queues = 1;
 		msg = &attached.base;
 	}
-	if (strcmp(row->name, "connect") == 0) {
+	if (p == P_AGENTD && strcmp(row->name, "connect") == 0) {
 		hello.agent = (char *)"bulkhead-agent/1";
 		msg = &hello.base;
 	}

@@ -191,7 +191,7 @@ static void dies_during(const char *what)
 	memset(&fx, 0, sizeof(fx));
 	fx.events = 0;
 	fx_rule(&fx, what, ACT_SILENT, 0, NULL);
-	fx_start(&fx, NULL);
+	fx_start(&fx, (const char *const[]){ "vsock=1", NULL });
 	fx_client(&fx, &c);
 	r.id = (char *)SANDBOX;
 	stream = fx_send(&c, "Create", &r.base);
@@ -219,6 +219,7 @@ static void dies_during(const char *what)
 TEST (qemu_dies_during_create) {
 	dies_during("vmmd.launch");
 	dies_during("vmmd.cont");
+	dies_during("vmmd.connect");
 	dies_during("agentd.connect");
 	dies_during("agentd.create_sandbox");
 	dies_during("agentd.create_container");

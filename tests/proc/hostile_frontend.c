@@ -21,7 +21,9 @@ static void begin(const char *what)
 	pending = 0;
 	if (what)
 		fx_rule(&fx, what, ACT_SILENT, 0, NULL);
-	fx_start(&fx, (const char *const[]){ "max_vcpus=3", "max_memory_mib=512", NULL });
+	/* vmmd is asked to connect by vsock alone. */
+	fx_start(&fx, (const char *const[]){ "max_vcpus=3", "max_memory_mib=512",
+			      what && strcmp(what, "vmmd.connect") == 0 ? "vsock=1" : NULL, NULL });
 	fx_client(&fx, &c);
 }
 
