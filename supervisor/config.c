@@ -43,6 +43,7 @@ static const struct {
 	{ "network_model", VALUE_TEXT, MEMBER(network_model), 0, 0 },
 	{ "network_queues", VALUE_NUMBER, MEMBER(network_queues), 1, 16 },
 	{ "disable_vhost_net", VALUE_NUMBER, MEMBER(disable_vhost_net), 0, 1 },
+	{ "agent_transport", VALUE_TEXT, MEMBER(agent_transport), 0, 0 },
 	{ "hello_timeout_ms", VALUE_NUMBER, MEMBER(hello_timeout_ms), 100, 600000 },
 	{ "rootfs_prefix", VALUE_LIST, MEMBER(rootfs_prefix), 0, 0 },
 	{ "stdio_prefix", VALUE_LIST, MEMBER(stdio_prefix), 0, 0 },
@@ -176,6 +177,7 @@ static void set_defaults(struct config *c, const char *prefix)
 	c->overhead_memory_mib = 128; /* the guest boots with 96, measured */
 	strcpy(c->network_model, "tcfilter");
 	c->network_queues = 1;
+	strcpy(c->agent_transport, "serial");
 	c->hello_timeout_ms = 60000;
 	list_defaults(&c->rootfs_prefix, roots);
 	list_defaults(&c->stdio_prefix, stdio);
@@ -286,6 +288,11 @@ int config_load(struct config *ret, struct error *err)
 	return 0;
 }
 
+bool config_is_vsock(const struct config *c)
+{
+	return strcmp(c->agent_transport, "vsock") == 0;
+}
+
 int config_resolve(struct config *c, struct error *err)
 {
 	int r;
@@ -294,6 +301,9 @@ int config_resolve(struct config *c, struct error *err)
 		strcmp(c->network_model, "none") != 0)
 		return error_set(err, EINVAL, "network_model=%s: tcfilter, macvtap or none",
 			c->network_model);
+	if (strcmp(c->agent_transport, "serial") != 0 && !config_is_vsock(c))
+		return error_set(err, EINVAL, "agent_transport=%s: serial or vsock",
+			c->agent_transport);
 	default_virtiofsd(c);
 	r = resolve_accel(c, err);
 	return r < 0 ? r : default_cmdline(c, err);

@@ -40,6 +40,7 @@ struct config {
 	char network_model[16];		 /* tcfilter, macvtap or none */
 	uint64_t network_queues;	 /* of each NIC */
 	uint64_t disable_vhost_net;	 /* 1: not used, also where /dev/vhost-net is */
+	char agent_transport[8];	 /* serial or vsock: how the guest's agent is reached */
 	uint64_t hello_timeout_ms;
 	struct config_list rootfs_prefix;
 	struct config_list stdio_prefix;
@@ -54,6 +55,8 @@ int config_load(struct config *ret, struct error *err);
  * name in sentences. 0, or -EINVAL with err.
  */
 int config_parse(struct config *c, const char *path, char *text, struct error *err);
+
+bool config_is_vsock(const struct config *c);
 
 /* What only a start needs: finds virtiofsd, decides accel, reads the guest image's command line. */
 int config_resolve(struct config *c, struct error *err);

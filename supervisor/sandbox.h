@@ -23,7 +23,8 @@
 #include "supervisor/args.h"
 #include "supervisor/config.h"
 
-#define SOCKET_DIR "/run/containerd/s"
+#define SOCKET_DIR   "/run/containerd/s"
+#define SANDBOX_UIDS 8 /* of a lease */
 
 struct sandbox {
 	char dir[CONFIG_PATH_MAX + 32];
@@ -64,5 +65,5 @@ char *sandbox_read(const struct sandbox *s, const char *name, struct error *err)
 
 static inline uid_t sandbox_uid_base(const struct sandbox *s, const struct config *c)
 {
-	return (uid_t)(c->uid_base + 8 * (uint64_t)s->lease);
+	return (uid_t)(c->uid_base + SANDBOX_UIDS * (uint64_t)s->lease);
 }

@@ -25,6 +25,7 @@
 #include "supervisor/spec.h"
 #include "supervisor/supervisor.h"
 #include "supervisor/vm_size.h"
+#include "supervisor/vsock.h"
 
 struct launch {
 	const struct config *config;
@@ -37,6 +38,7 @@ struct launch {
 	struct sandbox sandbox;
 	int fd[SUPERVISOR_FD_END]; /* by the number it is to have */
 	int netns;                 /* -1: a new one */
+	unsigned cid;              /* of the guest; 0: its agent has a port */
 	pid_t supervisor;
 };
 
@@ -174,6 +176,19 @@ static int open_events(const char *path, struct error *err)
 	return fd >= 0 ? fd : open_null(err);
 }
 
+/* For vmmd alone; where the agent has a port nobody gets them. */
+static int open_vsock(struct launch *l, struct error *err)
+{
+	int *vhost = &l->fd[SUPERVISOR_FD_VHOST_VSOCK], *sock = &l->fd[SUPERVISOR_FD_VSOCK];
+
+	if (config_is_vsock(l->config))
+		return vsock_open(vhost, sock, err);
+	*vhost = open_null(err);
+	if (*vhost >= 0)
+		*sock = open_null(err);
+	return *sock < 0 ? -err->code : 0;
+}
+
 static int open_fds(struct launch *l, struct error *err)
 {
 	const struct config *c = l->config;
@@ -194,7 +209,7 @@ static int open_fds(struct launch *l, struct error *err)
 	if (fd[SUPERVISOR_FD_LOG] < 0)
 		return -err->code;
 	fd[SUPERVISOR_FD_EVENTS] = open_events(l->events, err);
-	return fd[SUPERVISOR_FD_EVENTS] < 0 ? -err->code : 0;
+	return fd[SUPERVISOR_FD_EVENTS] < 0 ? -err->code : open_vsock(l, err);
 }
 
 /* Whoever asks for no namespace wants the host's. */
@@ -264,6 +279,7 @@ static void supervisor_words(const struct launch *l, uint64_t t0, struct words *
 	say_number(w, "overhead_millicpus", c->overhead_millicpus);
 	say_number(w, "overhead_memory_mib", c->overhead_memory_mib);
 	say_number(w, "hello_timeout_ms", c->hello_timeout_ms);
+	say_number(w, "cid", l->cid);
 	say_number(w, "vm_oom_score_adj",
 		(uint64_t)((l->spec.has_oom_score_adj ? l->spec.oom_score_adj : 0) + 1000));
 	say_number(w, "t0_us", t0);
@@ -430,6 +446,10 @@ static int start_sandbox(struct launch *l, uint64_t t0, struct error *err)
 		r = cgroup_locate(&l->cgroups, l->spec.cgroups_path, l->args->id, err);
 	if (r == 0)
 		r = make_sandbox(l, err);
+	/* The leased uids are numbers that no other sandbox tries. */
+	if (r == 0 && config_is_vsock(l->config))
+		r = vsock_take_cid(l->fd[SUPERVISOR_FD_VHOST_VSOCK],
+			sandbox_uid_base(&l->sandbox, l->config), SANDBOX_UIDS, &l->cid, err);
 	if (r < 0)
 		return r;
 

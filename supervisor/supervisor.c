@@ -338,6 +338,7 @@ static const struct option *option_table(struct supervisor_options *o)
 		{ "overhead_millicpus", OPTION_NUMBER, &o->overhead_millicpus, false },
 		{ "overhead_memory_mib", OPTION_NUMBER, &o->overhead_memory_mib, false },
 		{ "hello_timeout_ms", OPTION_NUMBER, &o->hello_timeout_ms, false },
+		{ "cid", OPTION_NUMBER, &o->cid, true },
 		{ "vm_oom_score_adj", OPTION_NUMBER, &o->vm_oom_score_adj, false },
 		{ "t0_us", OPTION_NUMBER, &o->t0_us, false },
 		{ "rootfs_prefix", OPTION_LIST, &o->rootfs_prefix, true },
@@ -475,6 +476,9 @@ static void lock(struct supervisor *s)
 	log_info("phase=lock t_us=%llu", (unsigned long long)(us - s->options.t0_us));
 	log_info("accel=%s%s%s", s->options.accel, *s->options.accel_why ? ": " : "",
 		s->options.accel_why);
+	if (s->options.cid)
+		log_info("agent_transport=vsock: CID %llu, which every process of this host can dial",
+			(unsigned long long)s->options.cid);
 	s->phase = PHASE_LOCKED;
 	for (size_t i = 0; i < ROLE_COUNT; i++)
 		if (s->tree.child[i].ctl >= 0 && tell(s, (enum role)i, CTL_LOCK, (enum role)i, 0) < 0)

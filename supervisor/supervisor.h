@@ -19,6 +19,8 @@ enum supervisor_fd {
 	SUPERVISOR_FD_STATE,	 /* persistd's directory */
 	SUPERVISOR_FD_QEMU,	 /* O_PATH */
 	SUPERVISOR_FD_VIRTIOFSD, /* O_PATH */
+	SUPERVISOR_FD_VHOST_VSOCK, /* with the guest's CID, or /dev/null */
+	SUPERVISOR_FD_VSOCK,	   /* not connected, or /dev/null */
 	SUPERVISOR_FD_END,
 };
 
@@ -31,6 +33,7 @@ struct supervisor_options {
 	uint64_t uid_base, hello_timeout_ms;
 	uint64_t vcpus, memory_mib, max_vcpus, max_memory_mib;
 	uint64_t overhead_millicpus, overhead_memory_mib;
+	uint64_t cid;		   /* of the guest; 0: its agent is not reached by vsock */
 	uint64_t vm_oom_score_adj; /* + 1000 */
 	uint64_t t0_us;		   /* CLOCK_MONOTONIC when `start` began, for the log */
 	struct option_list rootfs_prefix, stdio_prefix, log_prefix, cgroups;

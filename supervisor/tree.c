@@ -50,14 +50,23 @@ static const struct ipc_channel *const channels[CHANNEL_COUNT] = {
 _Static_assert(CHANNEL_COUNT <= ARRAY_SIZE(((struct tree *)0)->pairs), "room for every channel");
 
 /* Where an fd of a role comes from. ASKER and ANSWERER are the two ends of a channel. */
-enum source_kind { SOURCE_END, SOURCE_OURS, SOURCE_ASKER, SOURCE_ANSWERER, SOURCE_VOID, SOURCE_MOUNTD };
+enum source_kind {
+	SOURCE_END,
+	SOURCE_OURS,
+	SOURCE_ASKER,
+	SOURCE_ANSWERER,
+	SOURCE_VOID,
+	SOURCE_MOUNTD,
+	SOURCE_VSOCK, /* as OURS; the last of a role, and not there without vsock */
+};
 
 struct source {
 	enum source_kind kind;
-	int which; /* OURS: an enum supervisor_fd; ASKER, ANSWERER: an enum channel_id */
+	int which; /* OURS, VSOCK: an enum supervisor_fd; ASKER, ANSWERER: an enum channel_id */
 };
 
 #define OURS(fd)     { SOURCE_OURS, SUPERVISOR_FD_##fd }
+#define VSOCK(fd)    { SOURCE_VSOCK, SUPERVISOR_FD_##fd }
 #define ASKER(ch)    { SOURCE_ASKER, CHANNEL_##ch }
 #define ANSWERER(ch) { SOURCE_ANSWERER, CHANNEL_##ch }
 #define VOID	     { SOURCE_VOID, 0 }
@@ -81,7 +90,8 @@ static const struct plan {
 			VOID } },
 	[ROLE_VMMD] = { "bulkhead-vmmd", false,
 		{ ANSWERER(FRONTEND_VMMD), ANSWERER(MOUNTD_VMMD), ANSWERER(NETD_VMMD),
-			ASKER(VMMD_AGENTD), ASKER(VMMD_SLOT), VOID } },
+			ASKER(VMMD_AGENTD), ASKER(VMMD_SLOT), VOID, VSOCK(VHOST_VSOCK),
+			VSOCK(VSOCK) } },
 	[ROLE_PERSISTD] = { "bulkhead-persistd", false,
 		{ ANSWERER(FRONTEND_PERSISTD), OURS(STATE), VOID } },
 	[ROLE_NETD] = { "bulkhead-netd", false, { ANSWERER(FRONTEND_NETD), ASKER(NETD_VMMD), VOID } },
@@ -111,6 +121,7 @@ static int source_fd(const struct tree *t, const struct source *s)
 {
 	switch (s->kind) {
 	case SOURCE_OURS:
+	case SOURCE_VSOCK:
 		return s->which;
 	case SOURCE_ASKER:
 		return t->pairs[s->which][0];
@@ -164,11 +175,14 @@ static void words_for(struct words *w, const struct tree *t, enum role role)
 			(unsigned long long)o->overhead_memory_mib);
 		words_say(w, "share=1");
 		words_say(w, "hello_timeout_ms=%llu", (unsigned long long)o->hello_timeout_ms);
+		words_say(w, "vsock=%d", o->cid != 0);
 		break;
 	case ROLE_AGENTD:
 		words_say(w, "sandbox=%s", o->id);
+		words_say(w, "cid=%llu", (unsigned long long)o->cid);
 		break;
 	case ROLE_VMMD:
+		words_say(w, "cid=%llu", (unsigned long long)o->cid);
 		words_say(w, "accel=%s", o->accel);
 		words_say(w, "append=%s", o->cmdline);
 		words_say(w, "qemu=%s", o->qemu);
@@ -239,7 +253,8 @@ static _Noreturn void run_child(const struct tree *t, enum role role, int ctl, i
 	int n = FIRST_FD;
 
 	for (size_t i = 0; i < ROLE_FDS_MAX && plan->fds[i].kind != SOURCE_END; i++)
-		fds[n++] = source_fd(t, &plan->fds[i]);
+		if (plan->fds[i].kind != SOURCE_VSOCK || t->options->cid)
+			fds[n++] = source_fd(t, &plan->fds[i]);
 	if (plan->in_vm && enter_vm(t->options, &err) < 0) {
 		ctl_send(ctl, CTL_FAILED, role, 0, err.msg);
 		_exit(1);

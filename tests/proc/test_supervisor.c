@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "ipc/fds.h"
 #include "supervisor/supervisor.h"
 #include "tests/proc/common_role.h"
 
@@ -128,26 +130,36 @@ static void children_are_here(void)
 	close(own);
 }
 
+/* What the launcher has opened for a guest whose agent is reached by vsock; cid 0: it has not. */
+static struct {
+	unsigned cid;
+	int vhost, sock;
+} vsock;
+
 static void spawn(struct rig *rig, int log)
 {
-	char libexec[128], dir[128], uid_base[64];
+	char libexec[128], dir[128], uid_base[64], cid[32];
 	const char *const args[] = { "id=c1", "namespace=n", "bundle=/b", dir, libexec, "qemu=/q",
 		"virtiofsd=/v", "kernel=/k", "initrd=/i", "cmdline=c", "accel=tcg", "accel_why=", "network_model=none",
 		"network_queues=1", "disable_vhost_net=1", uid_base,
 		"vcpus=1", "memory_mib=64", "max_vcpus=1",
 		"max_memory_mib=64", "overhead_millicpus=0", "overhead_memory_mib=0", "hello_timeout_ms=1000", "vm_oom_score_adj=1000",
-		"t0_us=0", NULL };
+		"t0_us=0", cid, NULL };
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	snprintf(libexec, sizeof(libexec), "libexec=%s", rig->dir);
 	snprintf(dir, sizeof(dir), "dir=%s/void", rig->dir);
 	snprintf(uid_base, sizeof(uid_base), "uid_base=%u", UID_BASE);
+	snprintf(cid, sizeof(cid), "cid=%u", vsock.cid);
 	rig->pid = test_spawn("bulkhead-supervisor", args,
 		(const struct test_fd[]){ { 0, null }, { 1, null }, { 2, null },
 			{ SUPERVISOR_FD_LISTENER, null }, { SUPERVISOR_FD_EVENTS, null },
 			{ SUPERVISOR_FD_LOG, log }, { SUPERVISOR_FD_BUNDLE, null },
 			{ SUPERVISOR_FD_STATE, null }, { SUPERVISOR_FD_QEMU, null },
-			{ SUPERVISOR_FD_VIRTIOFSD, null }, { -1, -1 } });
+			{ SUPERVISOR_FD_VIRTIOFSD, null },
+			{ SUPERVISOR_FD_VHOST_VSOCK, vsock.cid ? vsock.vhost : null },
+			{ SUPERVISOR_FD_VSOCK, vsock.cid ? vsock.sock : null },
+			{ -1, -1 } });
 	close(null);
 }
 
@@ -507,4 +519,47 @@ TEST(without_a_frontend_there_is_nobody_to_tell)
 	end_role(&rig, ROLE_FRONTEND, 1);
 	ended(&rig, 0, "frontend could not start");
 	rig_done(&rig);
+}
+
+/* ---- vsock ---- */
+
+/* By which number a process holds this file; -1: it does not. */
+static int held_as(int pid, int file)
+{
+	char path[64];
+	struct stat want, st;
+
+	CHECK(fstat(file, &want) == 0);
+	for (int fd = 0; fd < 64; fd++) {
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, fd);
+		if (stat(path, &st) == 0 && st.st_dev == want.st_dev && st.st_ino == want.st_ino)
+			return fd;
+	}
+	return -1;
+}
+
+/* The device and the socket are vmmd's, where ipc/fds.h says, and nobody else's; without a CID nobody's. */
+TEST(what_vsock_needs_is_vmmds_alone)
+{
+	struct rig rig;
+
+	need_root();
+	vsock.vhost = memfd_create("vhost", MFD_CLOEXEC);
+	vsock.sock = memfd_create("sock", MFD_CLOEXEC);
+	for (unsigned cid = 0; cid <= 5000; cid += 5000) {
+		vsock.cid = cid;
+		rig_up(&rig);
+		for (size_t i = 0; i < ARRAY_SIZE(roles); i++) {
+			bool vmmd = roles[i] == ROLE_VMMD && cid;
+			int pid = rig.role[roles[i]].pid;
+
+			CHECK_INT(held_as(pid, vsock.vhost), vmmd ? VMMD_FD_VHOST_VSOCK : -1);
+			CHECK_INT(held_as(pid, vsock.sock), vmmd ? VMMD_FD_VSOCK : -1);
+		}
+		CHECK_INT(held_as(rig.pid, vsock.vhost), -1);
+		CHECK_INT(held_as(rig.pid, vsock.sock), -1);
+		rig_done(&rig);
+	}
+	close(vsock.vhost);
+	close(vsock.sock);
 }
