@@ -1,7 +1,9 @@
 """seccomp-profiles/README.md against /proc: what each process is meant to hold, and what it holds."""
 
+import ctypes
 import os
 import re
+import socket
 import stat
 
 from . import look, proc
@@ -12,12 +14,13 @@ KINDS = {"vhost-net": "/dev/vhost-net", "rust": "/usr/libexec/virtiofsd"}
 QEMU_ROOT = ["/usr", "/etc/ld.so.cache", "/kernel", "/initrd"]
 
 
-def tables(accel="tcg", path=PAGE):
+def tables(accel="tcg", path=PAGE, also=()):
     """{process: {column: text}} of all tables whose first column is `process`.
 
-    The cells of a row `NAME (KIND)` take the place of NAME's where KIND is true of this machine.
+    The cells of a row `NAME (KIND, ...)` take the place of NAME's where every KIND is true of this
+    machine or in `also`: of the sandbox's settings. Of two such rows the later one wins.
     """
-    kinds = [accel] + [kind for kind, path in KINDS.items() if os.path.exists(path)]
+    kinds = [accel, *also] + [kind for kind, path in KINDS.items() if os.path.exists(path)]
     rows, header = {}, None
     for line in open(path):
         cells = [c.strip() for c in line.strip().strip("|").split("|")] if line.startswith("|") else None
@@ -30,7 +33,7 @@ def tables(accel="tcg", path=PAGE):
     for name in [n for n in rows if n.endswith(")")]:
         process, kind = name[:-1].split(" (")
         special = rows.pop(name)
-        if kind in kinds:
+        if set(kind.split(", ")) <= set(kinds):
             rows[process].update(special)
     return rows
 
@@ -53,11 +56,44 @@ def sockets(pids):
     return kinds
 
 
+SYS_PIDFD_GETFD = 438
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _socket(pid, fd):
+    """A socket of another process, as one of ours."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        got = libc.syscall(SYS_PIDFD_GETFD, pidfd, int(fd), 0)
+    finally:
+        os.close(pidfd)
+    if got < 0:
+        raise OSError(ctypes.get_errno(), "pidfd_getfd")
+    return socket.socket(fileno=got)
+
+
+def vsock_peer(pid, fd):
+    """(CID, port) that a vsock socket is connected to; None: to nobody, or it is none."""
+    if not os.readlink(f"/proc/{pid}/fd/{fd}").startswith("socket:["):
+        return None
+    with _socket(pid, fd) as s:
+        try:
+            return s.getpeername() if s.family == socket.AF_VSOCK else None
+        except OSError:
+            return None
+
+
+def _other_socket(pid, fd):
+    """No /proc file lists these."""
+    with _socket(pid, fd) as s:
+        return "vsock" if s.family == socket.AF_VSOCK else "socket of another namespace"
+
+
 def fd_kind(pid, fd, known):
     path = f"/proc/{pid}/fd/{fd}"
     link = os.readlink(path)
     if link.startswith("socket:["):
-        return known.get(link[8:-1], "socket of another namespace")
+        return known.get(link[8:-1]) or _other_socket(pid, fd)
     if link.startswith("anon_inode:"):
         # A virtual CPU's has its number in it.
         return {"[eventpoll]": "epoll"}.get(link[11:], link[11:].strip("[]").split(":")[0])
@@ -75,6 +111,8 @@ def fd_kind(pid, fd, known):
         return "tun"
     if stat.S_ISCHR(mode) and device == os.makedev(10, 238):
         return "vhost-net"
+    if stat.S_ISCHR(mode) and device == os.makedev(10, 241):
+        return "vhost-vsock"
     if stat.S_ISFIFO(mode):
         return "fifo"
     if stat.S_ISDIR(mode):
