@@ -10,6 +10,7 @@
 #include <linux/vm_sockets.h> /* needs <sys/socket.h> */
 
 #include "common/clock.h"
+#include "common/fdio.h"
 #include "common/log.h"
 #include "vmmd/vmmd.h"
 
@@ -29,9 +30,16 @@ static int call_connect(int fd, const struct sockaddr_vm *to, int flags)
 	return connect(fd, (const struct sockaddr *)to, sizeof(*to)) < 0 ? errno : 0;
 }
 
+static bool is_decided(int fd)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLOUT };
+
+	return fd_poll(&pfd, 1, 0) > 0;
+}
+
 /*
  * Begins an attempt, or says what has come of the last: 0, EINPROGRESS, or its errno. An attempt that
- * the guest has refused stays "under way" (EALREADY) until a call that would wait takes its errno.
+ * the guest has refused stays "under way" (EALREADY) until a call that would else wait takes its errno.
  * SO_ERROR takes what is left of it: before 6.14 the kernel holds that against the next attempt.
  */
 static int try_connect(int fd, const struct sockaddr_vm *to)
@@ -40,7 +48,7 @@ static int try_connect(int fd, const struct sockaddr_vm *to)
 	socklen_t len = sizeof(left);
 
 	if (code == EALREADY)
-		code = call_connect(fd, to, 0);
+		code = is_decided(fd) ? call_connect(fd, to, 0) : EINPROGRESS;
 	if (code == EISCONN)
 		code = 0;
 	if (code != 0 && code != EINPROGRESS)
@@ -89,8 +97,7 @@ static int connect_until(struct vm *vm, const struct sockaddr_vm *to, int timeou
 					  wait_for(vm, false, left < RETRY_MS ? left : RETRY_MS, err);
 		if (r < 0)
 			return r;
-		/* An attempt that is still under way is left alone: to ask again would be to wait for it. */
-		if (clock_left_ms(deadline) == 0 && r == 0)
+		if (r == 0 && clock_left_ms(deadline) == 0)
 			return error_set(err, ETIMEDOUT,
 				"the guest's agent does not listen at vsock %u:%u after %d ms (%s)",
 				to->svm_cid, to->svm_port, timeout_ms, strerrordesc_np(early));
