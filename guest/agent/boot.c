@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -74,20 +73,16 @@ void boot_early(void)
 	open_stdio();
 }
 
-bool boot_option(const char *key, char *value, size_t size)
+bool boot_word(const char *word)
 {
 	char text[4096], *save = NULL;
 	ssize_t len = file_read("/proc/cmdline", text, sizeof(text));
-	size_t n = strlen(key);
 
 	if (len < 0)
 		die("/proc/cmdline: %s", strerror((int)-len));
-	for (char *word = strtok_r(text, " \n", &save); word; word = strtok_r(NULL, " \n", &save)) {
-		if (strncmp(word, key, n) != 0 || word[n] != '=')
-			continue;
-		snprintf(value, size, "%s", word + n + 1);
-		return true;
-	}
+	for (char *w = strtok_r(text, " \n", &save); w; w = strtok_r(NULL, " \n", &save))
+		if (strcmp(w, word) == 0)
+			return true;
 	return false;
 }
 
