@@ -5,9 +5,14 @@ import errno
 import fcntl
 import os
 import re
+import select
+import signal
+import socket
 import struct
+import threading
+import time
 
-from lib import golden, image, proc
+from lib import golden, image, proc, ttrpc
 from lib.proc import Sandbox, run
 from lib.runner import Skip, check, check_contains, check_equal, test
 from lib.shim import HandMade
@@ -55,21 +60,38 @@ def cid_said(hand):
 
 
 @contextlib.contextmanager
-def running(ctx, **settings):
-    """A container by hand, with all its streams, on a shim of its own settings: (hand, task)."""
-    bin_dir = ctx.other_prefix(agent_transport="vsock", **settings)
-    with HandMade(ctx.containerd, ctx.new_id(), bin_dir=bin_dir) as hand:
-        (out, hand.stdout), (err, _) = hand.output("stdout"), hand.output("stderr")
+def running(ctx, between=None):
+    """A container by hand that says hello and ends when it is told something: (hand, task). between: run
+    in a thread while Create does."""
+    script = "echo hello; read word; exit 7"
+    bin_dir = ctx.other_prefix(agent_transport="vsock")
+    with HandMade(ctx.containerd, ctx.new_id(), bin_dir=bin_dir, cmd=("/bin/sh", "-c", script)) as hand:
+        (out, stdout), (err, _) = hand.output("stdout"), hand.output("stderr")
         stdin = hand.fifo("stdin")
         hand.start()
         task = hand.task()
-        hand.pid = task.create(hand.id, hand.bundle, hand.overlay(), stdin=stdin, stdout=out, stderr=err)
+        thread = threading.Thread(target=between or (lambda _: None), args=(hand,))
+        thread.start()
+        hand.pid = task.create(hand.id, hand.bundle, hand.overlay(), stdin=stdin, stdout=out, stderr=err,
+                               deadline=60 * proc.patience)
+        thread.join()
         task.start(hand.id)
+        check_equal(read_until(stdout, b"\n"), b"hello\n", "its output")
         yield hand, task
-        task.kill(hand.id)
-        check_equal(task.wait(hand.id), 137, "the status of a container that was killed")
+        with open(stdin, "wb") as f:
+            f.write(b"enough\n")
+        check_equal(task.wait(hand.id), 7, "its status")
         task.delete(hand.id)
         hand.end(task)
+
+
+def read_until(fd, word):
+    text = b""
+    while word not in text:
+        ready, _, _ = select.select([fd], [], [], 60 * proc.patience)
+        check(ready, f"nothing comes after {text!r}")
+        text += os.read(fd, 4096)
+    return text
 
 
 # -- what is wrong with the host or its configuration
@@ -117,7 +139,8 @@ def the_main_job(ctx):
 
 @test(vm=True, deadline=240)
 def who_holds_what(ctx):
-    """QEMU the device, agentd the stream, nobody anything else; an exec runs; the CID is free afterwards."""
+    """QEMU the device, agentd the stream, nobody anything else; output, stdin, status and an exec; the CID
+    is free afterwards."""
     need_vsock()
     with running(ctx) as (hand, task):
         cid = cid_said(hand)
@@ -138,9 +161,55 @@ def who_holds_what(ctx):
                                   "user": {"uid": 0, "gid": 0}}, stdout=out)
         task.start(hand.id, "e1")
         check_equal(task.wait(hand.id, "e1"), 5, "the exec's status")
-        check_equal(os.read(fd, 100), b"here\n", "the exec's output")
+        check_equal(read_until(fd, b"\n"), b"here\n", "the exec's output")
         task.delete(hand.id, "e1")
     check(cid_is_free(cid), "the CID is free again")
+
+
+def dial_as_nobody(cid, seconds):
+    """A connection to the guest's agent, by a process that has nothing to do with its sandbox: what it hears."""
+    r, w = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.setresgid(65534, 65534, 65534)
+        os.setresuid(65534, 65534, 65534)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.socket(socket.AF_VSOCK) as s:
+                s.settimeout(5)
+                s.connect((cid, AGENT_PORT))
+                os.write(w, s.recv(100))
+                os._exit(0)
+            time.sleep(0.05)
+        os._exit(1)
+    os.close(w)
+    os.waitpid(pid, 0)
+    heard = os.read(r, 100)
+    os.close(r)
+    return heard
+
+
+@test(vm=True, deadline=240)
+def one_who_hangs_up_is_not_the_host(ctx):
+    """Before vmmd comes somebody else dials the agent, as any uid can, and goes: the next one is served. While
+    it serves one it listens to nobody."""
+    need_vsock()
+    heard = []
+
+    def meanwhile(hand):
+        proc.wait_until(lambda: "-> up" in hand.log(), 60, "the VM is up")
+        time.sleep(2)  # and runs
+        # virtiofsd has a PID namespace of its own, and is found too.
+        vmmd = next(s.roles()["vmmd"] for s in Sandbox.find() if "vmmd" in s.roles())
+        os.kill(vmmd, signal.SIGSTOP)
+        try:
+            heard.append(dial_as_nobody(cid_said(hand), 60 * proc.patience))
+        finally:
+            os.kill(vmmd, signal.SIGCONT)
+
+    with running(ctx, between=meanwhile) as (hand, _):
+        check_equal(heard, [b"\0\0\0\x10\0\0\0\0H\0bulkhead-agent/1"], "the hello")
+        check_equal(dial_as_nobody(cid_said(hand), 1), b"", "somebody who comes later")
 
 
 @test(vm=True)
@@ -181,23 +250,29 @@ def two_sandboxes_have_two_cids(ctx):
     check(cid_is_free(first) and cid_is_free(first + 9), "both are free again")
 
 
+def cmdline_of(ctx):
+    with open(os.path.join(ctx.stage_dir, "share/bulkhead/cmdline")) as f:
+        return f.read().strip()
+
+
+def create_fails(ctx, **settings):
+    """What containerd is told."""
+    with HandMade(ctx.containerd, ctx.new_id(), bin_dir=ctx.other_prefix(**settings)) as hand:
+        hand.start()
+        task = hand.task()
+        try:
+            task.create(hand.id, hand.bundle, hand.overlay(), deadline=60 * proc.patience)
+        except ttrpc.RpcError as e:
+            hand.end(task)
+            return str(e)
+    raise AssertionError("a guest without an agent was taken")
+
+
 @test(vm=True, deadline=240)
 def a_guest_that_does_not_listen(ctx):
     """It boots without a driver for it: Create ends in time, with a sentence, and nothing is left."""
     need_vsock()
-    share = os.path.join(ctx.stage_dir, "share/bulkhead/cmdline")
-    with open(share) as f:
-        cmdline = f.read().strip()
-    bin_dir = ctx.other_prefix(agent_transport="vsock", cmdline=f"{cmdline} module_blacklist=vmw_vsock_virtio_transport",
-                               hello_timeout_ms=15000)
-    with HandMade(ctx.containerd, ctx.new_id(), bin_dir=bin_dir) as hand:
-        hand.start()
-        task = hand.task()
-        try:
-            task.create(hand.id, hand.bundle, hand.overlay(), deadline=100)
-        except Exception as e:
-            said = str(e)
-        else:
-            raise AssertionError("a guest without an agent was taken")
-        hand.end(task)
-    check_contains(said, "connect to the guest's agent")
+    said = create_fails(ctx, agent_transport="vsock", hello_timeout_ms=15000,
+                        cmdline=f"{cmdline_of(ctx)} module_blacklist=vmw_vsock_virtio_transport")
+    check_contains(said, "connect to the guest's agent: connect: the guest's agent does not listen at vsock ",
+                   "after 15000 ms")
