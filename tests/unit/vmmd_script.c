@@ -233,6 +233,7 @@ TEST (a_guest_that_refuses) {
 		CHECK_CONTAINS(err.msg, "the guest refuses to let go of 'mem1-dimm'");
 		CHECK_INT(s.vm.hotplug.n, 1);
 		CHECK(!vm_is_gone(&s.vm));
+		script_unhear(&s);
 		script_release(&s);
 	}
 	script_end(&s);

@@ -335,6 +335,14 @@ void script_hold(struct script *s)
 	pthread_join(s->thread, NULL);
 }
 
+void script_unhear(struct script *s)
+{
+	char buf[4096];
+
+	while (recv(s->qemu, buf, sizeof(buf), MSG_DONTWAIT) > 0)
+		;
+}
+
 void script_release(struct script *s)
 {
 	CHECK_INT(pthread_create(&s->thread, NULL, be_qemu, s), 0);

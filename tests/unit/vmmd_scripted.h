@@ -61,6 +61,8 @@ bool script_forget(struct script *s, const char *kind, const char *id);
 /* Stops it from answering, and lets it go on. */
 void script_hold(struct script *s);
 void script_release(struct script *s);
+/* While it is held: what it has been asked meanwhile, it does not hear. The test has answered. */
+void script_unhear(struct script *s);
 
 /* A file of no name, open as the flags say. */
 int some_fd(int flags);
