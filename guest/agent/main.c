@@ -61,7 +61,7 @@ static void meet_host(void)
 		port_open(PORT_NAME, HELLO);
 		return;
 	}
-	modules_load("/lib/modules/vsock");
+	modules_need("vmw_vsock_virtio_transport");
 	port_listen(VSOCK_PORT, HELLO);
 }
 

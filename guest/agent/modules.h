@@ -1,7 +1,7 @@
 /*
  * Kernel modules. The image builder resolves dependencies and writes lists of files in load order:
- * /lib/modules/early has what the agent's port needs, /lib/modules/vsock what it needs to be reached by
- * vsock, /lib/modules/late the rest, but for what only some containers need: /lib/modules/need-<name>.
+ * /lib/modules/early has what the agent's port needs, /lib/modules/late the rest, but for what only
+ * some containers or hosts need: /lib/modules/need-<name>.
  */
 #pragma once
 
