@@ -218,17 +218,17 @@ static void fails(int timeout_ms, int code, const char *text)
 
 	CHECK_INT(vm_connect(&s.vm, timeout_ms, &err), -code);
 	CHECK_CONTAINS(err.msg, text);
-	CHECK(clock_ms() - began < timeout_ms + 1000);
+	CHECK(clock_ms() - began < timeout_ms + 5000);
 	agentd_has_it(false);
 	CHECK(s.vm.vsock >= 0);
 }
 
 TEST (a_guest_that_never_listens) {
 	START(REFUSED);
-	fails(400, ETIMEDOUT, "the guest's agent does not listen at vsock 2000000008:1024 after 400 ms "
+	fails(1000, ETIMEDOUT, "the guest's agent does not listen at vsock 2000000008:1024 after 1000 ms "
 			      "(Connection reset by peer)");
 	/* Not as fast as it can. */
-	CHECK(kernel.attempts >= 3 && kernel.attempts <= 10);
+	CHECK(kernel.attempts >= 2 && kernel.attempts <= 21);
 	finish();
 }
 
