@@ -3,11 +3,14 @@
 import contextlib
 import hashlib
 import os
+import time
 
 from lib import image, lab
-from lib.runner import check, check_contains, check_equal, each, test
+from lib.proc import Sandbox, run, wait_until
+from lib.runner import Skip, check, check_contains, check_equal, each, test
 from lib.shim import HandMade
 from lib.ttrpc import RpcError
+from test_deadlines import from_memory, shutdown, timed
 
 # Numbers on stdout, letters on stderr: whatever is between them, each can be told from the other.
 COUNT = 30000
@@ -186,3 +189,59 @@ def nothing_is_allowed_by_default(ctx):
         task.close()
         check_equal(hand.delete().code, 0)
         check(not os.path.exists(os.path.join(d, "log")), "the file was made")
+
+
+@contextlib.contextmanager
+def small_disk(ctx):
+    path = os.path.join(lab.work_dir(), f"disk-{ctx.new_id()}")
+    os.makedirs(path)
+    with open(path + ".img", "wb") as f:
+        f.truncate(16 << 20)
+    run(["mkfs.ext4", "-q", path + ".img"], check=True)
+    mounted = run(["mount", "-o", "loop", path + ".img", path])
+    if mounted.code != 0:
+        raise Skip(f"no loop devices: {mounted.errtext.strip()}")
+    try:
+        yield path
+    finally:
+        run(["umount", path], check=True)
+        os.unlink(path + ".img")
+        os.rmdir(path)
+
+
+@contextlib.contextmanager
+def frozen(path):
+    """Whoever writes to it waits, and no signal ends that."""
+    run(["fsfreeze", "-f", path], check=True)
+    try:
+        yield
+    finally:
+        run(["fsfreeze", "-u", path], check=True)
+
+
+@test(vm=True)
+def a_disk_that_stands_still(ctx):
+    """It holds agentd, which writes. Whoever asks is answered all the same, and when the disk goes on
+    all is gone: what `delete` could not take away in time, the next `start` does."""
+    forever = ["/bin/sh", "-c", "while :; do echo line; sleep 0.05; done"]
+    with small_disk(ctx) as disk:
+        with HandMade(ctx.containerd, ctx.new_id(), cmd=forever) as hand:
+            hand.start()
+            task = hand.task()
+            sandbox = Sandbox(task.create(hand.id, hand.bundle, hand.overlay(), stdout=uri(disk + "/log")))
+            task.start(hand.id)
+            wait_until(lambda: os.path.getsize(disk + "/log") > 0, 20, "there is output")
+            with frozen(disk):
+                time.sleep(1)
+                from_memory("State", task.state, hand.id)
+                from_memory("Connect", task.connect, hand.id)
+                check_equal(timed("Kill with SIGKILL", 4, task.kill, hand.id), None)
+                check_equal(timed("its exit", 3, task.wait, hand.id), 137)
+                check_equal(timed("Delete", 3, task.delete, hand.id)["exit_status"], 137)
+                timed("Shutdown", 2.5, shutdown, hand, task)
+                check_equal(timed("delete", 4, hand.delete).code, 0)
+                # PID 1 of a namespace ends when the others have.
+                check_equal(set(sandbox.roles()), {"agentd", "supervisor"}, "who is left")
+            wait_until(sandbox.gone, 5, "all are gone")
+            check_equal(set(read(disk + "/log").split()), {b"line"})
+    check_equal(ctx.containerd.run_rm(image.BUSYBOX, ctx.new_id(), "true").code, 0)

@@ -472,6 +472,34 @@ TEST (shutdown_now) {
 	end();
 }
 
+/* containerd sends several for one pod. Each is answered, and the VM is stopped once. */
+TEST (shutdowns_of_many_at_once) {
+	Containerd__ShutdownRequest r = CONTAINERD__SHUTDOWN_REQUEST__INIT;
+	static struct client w[8];
+	uint32_t stream[8][4];
+
+	pod();
+	fx_rule(&fx, "vmmd.stop", ACT_SILENT, 0, NULL);
+	r.now = 1;
+	for (int i = 0; i < 8; i++) {
+		fx_client(&fx, &w[i]);
+		for (int k = 0; k < 4; k++)
+			stream[i][k] = fx_send(&w[i], "Shutdown", &r.base);
+	}
+	for (int i = 0; i < 8; i++)
+		for (int k = 0; k < 4; k++) {
+			CHECK(fx_answer(&fx, &w[i], stream[i][k], &a, 2000));
+			CHECK_INT(a.code, 0);
+		}
+	fx_answer_held(&fx);
+	CHECK_INT(fx_wait_exit(&fx, 4000), 0);
+	CHECK(fx.stop);
+	CHECK(!strstr(strstr(fx.trace, "vmmd.stop ") + 1, "vmmd.stop "));
+	for (int i = 0; i < 8; i++)
+		client_done(&w[i]);
+	end();
+}
+
 TEST (shutdown_keeps_its_budget_when_nobody_answers) {
 	Containerd__ShutdownRequest r = CONTAINERD__SHUTDOWN_REQUEST__INIT;
 	int64_t t;
