@@ -156,12 +156,16 @@ unsigned int cgroup_signal(const char *id, int signal)
 
 /* -- limits */
 
-/* -1 and the like mean none. The kernel rounds memory down to pages. */
+/*
+ * -1 and the like mean none, and so does the largest number there is, which is what cgroup v1 says
+ * where there is none. The kernel rounds memory down to pages.
+ */
 static int check_limit(const char *id, const char *name, int64_t want, uint64_t unit,
         struct error *err)
 {
 	uint64_t is = read_number(id, name);
-	uint64_t should = want < 0 ? UINT64_MAX : (uint64_t)want / unit * unit;
+	bool none = want < 0 || (uint64_t)want / unit == INT64_MAX / unit;
+	uint64_t should = none ? UINT64_MAX : (uint64_t)want / unit * unit;
 
 	if (is == should)
 		return 0;
