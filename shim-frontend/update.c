@@ -21,19 +21,19 @@
 #define QUEUE_MAX     16
 
 #define LIMITS_MS     5000
-#define PLUG_MS	      10000
+#define PLUG_MS       10000
 #define ONLINE_MS     15000 /* the guest has 10 s */
 #define UPDATE_MS     10000
 
-#define BLOCK_MIB     128 /* what memory is plugged in by */
+#define BLOCK_MIB     128    /* what memory is plugged in by */
 #define PERIOD_US     100000 /* the kernel's, of a quota without one */
 #define PERIOD_MAX_US 1000000
 
 struct update_flow {
 	struct rpc_flow op; /* first */
 	struct update_flow *next;
-	uint32_t index; /* of the container */
-	struct limits limits; /* what the request changes; then, what will hold */
+	uint32_t index;             /* of the container */
+	struct limits limits;       /* what the request changes; then, what will hold */
 	uint64_t vcpus, memory_mib; /* what the VM is to have */
 };
 
@@ -44,7 +44,8 @@ static struct update_flow *update_flow_of(struct flow *f)
 
 static struct container *container_of_flow(struct flow *f)
 {
-	struct container *c = table_find_index(&rpc_flow_of(f)->fe->table, update_flow_of(f)->index);
+	struct container *c =
+		table_find_index(&rpc_flow_of(f)->fe->table, update_flow_of(f)->index);
 
 	if (!c && !f->err.code)
 		error_set(&f->err, EBUSY, "the container has been deleted");
@@ -97,17 +98,19 @@ static struct limits changed(struct limits l, const struct limits *by)
 	return l;
 }
 
-/* Of the others: those that have ended use nothing. */
-static struct update_flow add_up(struct flow *f, const struct container *except)
+struct need {
+	uint64_t millicpus, memory_mib;
+};
+
+/* What the VM itself needs, and the others in it: those that have ended use nothing. */
+static struct need add_up(const struct frontend *fe, const struct container *except)
 {
-	const struct frontend *fe = rpc_flow_of(f)->fe;
-	struct update_flow sum = { .vcpus = fe->settings.overhead_millicpus,
-		.memory_mib = fe->settings.overhead_memory_mib };
+	struct need sum = { fe->settings.overhead_millicpus, fe->settings.overhead_memory_mib };
 
 	for (const struct container *c = fe->table.first; c; c = c->next) {
 		if (c == except || c->init.exit.seen)
 			continue;
-		sum.vcpus += millicpus(&c->limits);
+		sum.millicpus += millicpus(&c->limits);
 		sum.memory_mib += memory_mib(&c->limits);
 	}
 	return sum;
@@ -115,18 +118,19 @@ static struct update_flow add_up(struct flow *f, const struct container *except)
 
 static enum step_result step_size(struct flow *f)
 {
-	struct update_flow *uf = update_flow_of(f), others;
+	struct update_flow *uf = update_flow_of(f);
 	const struct frontend *fe = uf->op.fe;
 	struct container *c = container_of_flow(f);
 	struct limits limits;
+	struct need others;
 
 	if (!c)
 		return STEP_FAIL;
 	limits = changed(c->limits, &uf->limits);
-	others = add_up(f, c);
+	others = add_up(fe, c);
 	/* Of what is not raised the VM has as much as before. */
 	if (millicpus(&limits) > millicpus(&c->limits))
-		uf->vcpus = round_up(others.vcpus + millicpus(&limits), 1000);
+		uf->vcpus = round_up(others.millicpus + millicpus(&limits), 1000);
 	if (memory_mib(&limits) > memory_mib(&c->limits))
 		uf->memory_mib = others.memory_mib + memory_mib(&limits);
 	uf->limits = limits;
@@ -138,23 +142,27 @@ static enum step_result step_size(struct flow *f)
 	}
 	if (uf->memory_mib > fe->settings.max_memory_mib) {
 		error_set(&f->err, ENOSPC,
-			"with this limit the VM would need %llu MiB of memory: max_memory_mib is %u",
+			"with this limit the VM would need %llu MiB of memory: max_memory_mib is "
+			"%u",
 			(unsigned long long)uf->memory_mib, fe->settings.max_memory_mib);
 		return STEP_FAIL;
 	}
 	return STEP_DONE;
 }
 
+/* Whole blocks: what is within the maximum must fit. */
+static uint32_t blocks_mib(uint64_t more)
+{
+	return (uint32_t)round_up(more, BLOCK_MIB) * BLOCK_MIB;
+}
+
 void update_room(const struct settings *s, Ipc__VmmdLaunch *request)
 {
-	uint64_t more = s->max_memory_mib - s->memory_mib;
-
 	if (s->max_vcpus > s->vcpus)
 		request->max_vcpus = s->max_vcpus;
-	/* Whole blocks: what is within the maximum must fit. */
-	if (more > 0)
+	if (s->max_memory_mib > s->memory_mib)
 		request->max_memory_mib =
-			s->memory_mib + (uint32_t)round_up(more, BLOCK_MIB) * BLOCK_MIB;
+			s->memory_mib + blocks_mib(s->max_memory_mib - s->memory_mib);
 }
 
 /* ---- steps ---- */
@@ -185,11 +193,6 @@ static enum step_result step_limits(struct flow *f)
 		return STEP_FAIL;
 	return flow_call(f, &rpc_flow_of(f)->fe->agentd, AGENTD_LIMITS, &request.base, ms,
 		limits_read);
-}
-
-static uint32_t blocks_mib(uint64_t more)
-{
-	return (uint32_t)round_up(more, BLOCK_MIB) * BLOCK_MIB;
 }
 
 static void memory_plugged(struct flow *f, const ProtobufCMessage *reply)
@@ -294,7 +297,8 @@ static enum step_result step_online(struct flow *f)
 
 static void is_set(struct flow *f, const ProtobufCMessage *reply)
 {
-	struct container *c = table_find_index(&rpc_flow_of(f)->fe->table, update_flow_of(f)->index);
+	struct container *c =
+		table_find_index(&rpc_flow_of(f)->fe->table, update_flow_of(f)->index);
 
 	(void)reply;
 	if (c)
