@@ -180,8 +180,10 @@ def a_vm_that_grows(ctx):
         check_equal(total_mib(b) - before, 512, "128 + 100 + 600 MiB in steps of 128")
         check_equal(a.sh("cat /sys/fs/cgroup/memory.max; cat /sys/fs/cgroup/cpu.max").split(),
                     [str(600 * MIB), "140000", "100000"])
-        # One buffer, filled: more than the VM had at its start.
-        check_contains(a.sh("dd if=/dev/zero of=/dev/null bs=300M count=1 2>&1"), "1+0 records")
+        # One buffer, filled: more than the VM had at its start. It goes to a file and comes back past the
+        # guest's cache: virtiofsd sees what was plugged, too.
+        for way in ("if=/dev/zero of=/big oflag=direct", "if=/big of=/dev/null iflag=direct"):
+            check_contains(a.sh(f"dd bs=300M count=1 {way} 2>&1"), "1+0 records in", "1+0 records out")
         check_equal(int(b.sh("cat /sys/fs/cgroup/memory.max")), 100 * MIB)
 
         # A VM does not shrink, and what it has is used again.
@@ -220,6 +222,7 @@ class Parents:
         for mount, path in zip(lab.cgroup_mounts(), self.dirs, strict=True):
             at = mount
             for part in os.path.relpath(path, mount).split("/"):
+                delegate(at)
                 above, at = at, os.path.join(at, part)
                 os.mkdir(at)
                 self.made.append(at)
@@ -229,6 +232,14 @@ class Parents:
     def __exit__(self, *_):
         for path in reversed(self.made):
             os.rmdir(path)
+
+
+def delegate(at):
+    """As the kubelet: what is beneath has the controllers that a pod's limits and statistics come from."""
+    with contextlib.suppress(FileNotFoundError), open(os.path.join(at, "cgroup.controllers")) as f:
+        wanted = [f"+{c}" for c in f.read().split() if c in ("cpu", "memory", "pids")]
+        with open(os.path.join(at, "cgroup.subtree_control"), "w") as to:
+            to.write(" ".join(wanted))
 
 
 def copy(above, at, *names):
@@ -271,6 +282,35 @@ def cgroups_of_a_pod(ctx, form, parent, own):
                         check(value == "max" or int(value) > 1 << 60, f"{mine}/{name} is {value}")
         for path in parents.dirs:
             check_equal([d for d in os.listdir(path) if os.path.isdir(os.path.join(path, d))], [], path)
+
+
+def pod_stats(k, pod):
+    return k.call("PodSandboxStats", pod_sandbox_id=pod.id).stats.linux
+
+
+@test(deadline=240, vm=True)
+def stats_of_a_pod(ctx):
+    """Of the pod what its cgroup on the host has: the VM. Of each container what the guest says of it."""
+    parent = f"/kubepods{lab.token().replace('-', '')}stats/pod7"
+    with kubelet(ctx) as k, Parents(parent), Pod(k, ctx.new_id(), linux={"cgroup_parent": parent}) as pod:
+        a, b = (pod.start(name, "sleep", "1000") for name in "ab")
+        before = pod_stats(k, pod)
+        check_equal({s.attributes.id for s in before.containers}, {a.id, b.id})
+        # 64 MiB of anonymous memory and some seconds of CPU in one of them; and packets.
+        gateway = a.sh("ip route | sed -n 's/default via \\([^ ]*\\) .*/\\1/p'").strip()
+        busy = "dd if=/dev/zero of=/dev/null bs=64M count=8 2>/dev/null; ping -c 2 -W 10"
+        a.sh(f"{busy} {gateway} >/dev/null")
+        proc.wait_until(lambda: pod_stats(k, pod).network.default_interface.rx_bytes.value
+                        > before.network.default_interface.rx_bytes.value, 10, "packets are counted")
+        after = pod_stats(k, pod)
+        one, other = ({s.attributes.id: s for s in after.containers}[c.id] for c in (a, b))
+        check(one.cpu.usage_core_nano_seconds.value > 5 * other.cpu.usage_core_nano_seconds.value, (one, other))
+        check(after.cpu.usage_core_nano_seconds.value > before.cpu.usage_core_nano_seconds.value, after)
+        # The guest's memory, as far as it was touched, and QEMU: more than a guest boots with.
+        check(after.memory.working_set_bytes.value > 64 * MIB, after.memory)
+        check(0 < other.memory.working_set_bytes.value < 64 * MIB, other.memory)
+        check_equal(after.process.process_count.value, 2, "one for each container")
+        check_equal(after.network.default_interface.name, "eth0")
 
 
 @test(deadline=180, vm=True)
@@ -379,8 +419,8 @@ def a_container_that_cannot_be_made_leaves_nothing(ctx):
         check_equal(a.sh("mount; ls /run 2>/dev/null; cat /proc/meminfo | grep -c ."), before)
 
 
-def in_parallel(calls):
-    with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
+def in_parallel(calls, width=None):
+    with concurrent.futures.ThreadPoolExecutor(width or len(calls)) as pool:
         for future in [pool.submit(call) for call in calls]:
             future.result()
 
@@ -428,12 +468,21 @@ def one_after_another(ctx):
 
 @test(deadline=3600, vm=True)
 def many_at_once(ctx):
+    """They live at once and end at once. As many start at once as an emulated CPU has time for before the
+    guests' own deadlines: twice what there are of the host's."""
     with kubelet(ctx) as k:
         pods = [Pod(k, ctx.new_id()) for _ in range(20 if ctx.long else 2)]
+        starting = 2 * os.cpu_count()
+        before, began = footprint(ctx.cri), time.monotonic()
         try:
-            in_parallel([pod.run for pod in pods])
+            in_parallel([pod.run for pod in pods], starting)
             in_parallel([lambda pod=pod: check_equal(pod.start("a", "sh", "-c", "exit 3").wait(300), 3)
-                              for pod in pods])
+                         for pod in pods], starting)
+            check_equal([pod.state() for pod in pods], ["ready"] * len(pods))
             check_equal(len({a for pod in pods for a in pod.addresses()}), 2 * len(pods))
+            check_equal(len(proc.Sandbox.find()), len(pods))
+            alive = time.monotonic()
         finally:
             in_parallel([pod.end for pod in pods])
+        print(f"     {len(pods)} pods lived after {alive - began:.0f} s and had ended after {time.monotonic() - began:.0f} s"
+              f"\n     before {before}\n     after  {footprint(ctx.cri)}")

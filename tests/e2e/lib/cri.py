@@ -57,6 +57,7 @@ METHODS = {
     "Attach": ("AttachRequest", "UrlResponse"),
     "PortForward": ("PortForwardRequest", "UrlResponse"),
     "ContainerStats": ("ContainerId", "ContainerStatsResponse"),
+    "PodSandboxStats": ("PodSandboxId", "PodSandboxStatsResponse"),
 }
 
 
