@@ -14,6 +14,7 @@
 
 struct job {
 	struct watch watch;
+	pid_t pid;
 	job_done *done;
 	void *owner;
 	uint32_t stream;
@@ -30,12 +31,6 @@ static unsigned int running;
 bool jobs_running(void)
 {
 	return running > 0;
-}
-
-static void on_alarm(int sig)
-{
-	(void)sig;
-	kill(0, SIGKILL); /* the job's process group: this child and crun, not the containers */
 }
 
 static void reset_signals(void)
@@ -68,6 +63,19 @@ static void send_message(int sock, const struct message *m, int fd)
 		memcpy(CMSG_DATA(c), &fd, sizeof(fd));
 	}
 	(void)sendmsg(sock, &msg, MSG_NOSIGNAL);
+}
+
+/* What it says of a job that has no time left. */
+static const struct message too_late = {
+	.failed = true,
+	.err = { CODE_DEADLINE_EXCEEDED, "the guest took too long" },
+};
+
+static void on_alarm(int sig)
+{
+	(void)sig;
+	send_message(3, &too_late, -1);
+	kill(0, SIGKILL); /* the job's process group: this child and crun, not the containers */
 }
 
 static int receive_fd(struct msghdr *msg)
@@ -136,8 +144,13 @@ static void job_ready(struct watch *w, uint32_t events)
 		report.pid = m.pid;
 		report.fd = receive_fd(&msg);
 	} else {
+		int status = 0;
+
+		/* It is a zombie, or about to be: nobody else collects it while a job runs. */
+		(void)waitpid(job->pid, &status, 0);
 		m.failed = true;
-		(void)error_set(&m.err, CODE_DEADLINE_EXCEEDED, "the guest took too long");
+		(void)error_set(&m.err, CODE_INTERNAL,
+		        "the agent's process for it ended with wait status 0x%x", status);
 	}
 	watch_close(w);
 	running--;
@@ -172,6 +185,7 @@ struct job *job_start(const struct job_spec *spec, struct error *err)
 	job = xcalloc(1, sizeof(*job));
 	*job = (struct job){
 		.watch = { .fd = sock[0], .ready = job_ready },
+		.pid = pid,
 		.done = spec->done,
 		.owner = spec->owner,
 		.stream = spec->stream,
