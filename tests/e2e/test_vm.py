@@ -131,3 +131,11 @@ def signals_of_a_system_shutdown_are_ignored(ctx):
         time.sleep(0.3)
         check_equal(r.sandbox.roles(), roles)
         check_equal(r.c.task_status(r.id), "RUNNING")
+
+
+@test(vm=True)
+def the_guests_clock(ctx):
+    """Not the counter of an emulated CPU: on a host that has no time for it the guest would take it for too slow."""
+    clock = ctx.containerd.run_rm(image.BUSYBOX, ctx.new_id(), "cat",
+                                  "/sys/devices/system/clocksource/clocksource0/current_clocksource").text.strip()
+    check(clock in (("hpet", "acpi_pm") if ctx.accel == "tcg" else ("kvm-clock", "tsc")), clock)

@@ -142,7 +142,7 @@ class Vm:
         self.disks = disks
         self.image, self.dir, self.memory, self.smp = image, workdir, memory, smp
         self.share = os.path.join(workdir, "share")
-        self.cmdline = open(os.path.join(image, "cmdline")).read().strip() + cmdline_extra
+        self.cmdline = open(os.path.join(image, "cmdline")).read().strip() + " tsc=unstable" + cmdline_extra
         self.console = b""
         self.calls, self.next_stream, self.lock = {}, 1, threading.Lock()
         self.hold = threading.Lock()  # while it is held no answer is taken
