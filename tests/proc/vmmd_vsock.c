@@ -103,7 +103,7 @@ TEST (qemu_has_the_device_and_no_port) {
 	up(vhost, sock);
 	CHECK_CONTAINS(fake.args, "{\"driver\":\"vhost-vsock-pci\"");
 	CHECK_CONTAINS(fake.args, "\"guest-cid\":1999999991");
-	CHECK_CONTAINS(fake.args, "-append quiet agent.server_addr=vsock://-1:1024 ");
+	CHECK_CONTAINS(fake.args, "-append quiet tsc=unstable agent.server_addr=vsock://-1:1024 ");
 	CHECK(!strstr(fake.args, "agent.channel.0"));
 	/* The device has gone to QEMU, the socket is yet to go to agentd. */
 	CHECK(!has_fd(VMMD_FD_VHOST_VSOCK) && has_fd(VMMD_FD_VSOCK));
