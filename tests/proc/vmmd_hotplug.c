@@ -272,8 +272,6 @@ static void fds_that_are_no_such_disks(struct world *w)
 	expect_refused(w, "disk 1: a disk that is to be writable came open for something else");
 	ask_disk_as(w, 1, false, reopened(new_disk(1), O_WRONLY));
 	expect_refused(w, "a disk that is to be writable came open for something else");
-	ask_disk_as(w, 1, true, reopened(new_disk(1), O_PATH));
-	expect_refused(w, "a disk that is to be read-only came open for something else");
 	ask_disk_as(w, 1, false, open("/dev/null", O_RDWR | O_CLOEXEC));
 	expect_refused(w, "what came is neither an image nor a block device");
 	ask_disk_as(w, 1, true, open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
