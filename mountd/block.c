@@ -89,33 +89,17 @@ static int open_node(const struct block_place *place, const struct node *n, bool
 	return fd < 0 ? fd : fdlist_add_consume(ret_fds, fd);
 }
 
-static const char *type_name(mode_t mode)
-{
-	switch (mode & S_IFMT) {
-	case S_IFREG:
-		return "a regular file";
-	case S_IFDIR:
-		return "a directory";
-	case S_IFCHR:
-		return "a character device";
-	case S_IFBLK:
-		return "a block device";
-	default:
-		return "neither";
-	}
-}
-
 /* One or the other, as its place says: a directory's own device is never meant (CVE-2026-24054). */
 static int check_type(const struct node *n, bool device, struct error *err)
 {
 	if (device && !S_ISBLK(n->st.st_mode))
 		return error_set(err, EINVAL, "%s is %s, not a block device", n->name,
-			type_name(n->st.st_mode));
+			path_type_name(n->st.st_mode));
 	if (!device && !S_ISREG(n->st.st_mode))
 		return error_set(err, EINVAL,
 			"%s is %s, not an image in a regular file (block devices are taken from "
 			"/dev alone)",
-			n->name, type_name(n->st.st_mode));
+			n->name, path_type_name(n->st.st_mode));
 	if (!device && n->st.st_size < SECTOR)
 		return error_set(err, EINVAL, "%s is an image of %lld bytes", n->name,
 			(long long)n->st.st_size);

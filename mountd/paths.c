@@ -229,3 +229,23 @@ int prefixes_open_dev(const struct prefixes *p, const char *what, const char *pa
 				RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
 	return fd < 0 ? cannot_open(err, -fd, what, path) : fd;
 }
+
+const char *path_type_name(mode_t mode)
+{
+	switch (mode & S_IFMT) {
+	case S_IFREG:
+		return "a regular file";
+	case S_IFDIR:
+		return "a directory";
+	case S_IFLNK:
+		return "a symbolic link";
+	case S_IFSOCK:
+		return "a socket";
+	case S_IFIFO:
+		return "a FIFO";
+	case S_IFBLK:
+		return "a block device";
+	default:
+		return "a character device";
+	}
+}

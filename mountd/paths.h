@@ -13,6 +13,7 @@
 #include <linux/openat2.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "common/error.h"
 #include "common/options.h"
@@ -76,3 +77,6 @@ int prefixes_open_parent(const struct prefixes *p, const char *what, const char 
  */
 int prefixes_open_dev(const struct prefixes *p, const char *what, const char *path,
 	struct error *err);
+
+/* What a file is, for a sentence: "a FIFO". */
+const char *path_type_name(mode_t mode);

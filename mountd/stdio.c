@@ -11,24 +11,6 @@
 
 /* ---------------------------------------------------------------------------- FIFOs */
 
-static const char *type_name(mode_t mode)
-{
-	switch (mode & S_IFMT) {
-	case S_IFREG:
-		return "a regular file";
-	case S_IFDIR:
-		return "a directory";
-	case S_IFLNK:
-		return "a symbolic link";
-	case S_IFSOCK:
-		return "a socket";
-	case S_IFIFO:
-		return "a FIFO";
-	default:
-		return "a device";
-	}
-}
-
 /* The FIFO as an O_PATH fd: nothing is opened, so nothing can happen, before its type is known. */
 static int find_fifo(const struct prefixes *prefixes, const char *what, const char *path,
 	struct stat *ret_st, struct error *err)
@@ -42,7 +24,7 @@ static int find_fifo(const struct prefixes *prefixes, const char *what, const ch
 		return error_errno(err, errno, "%s " PATH_FMT, what, path);
 	if (!S_ISFIFO(ret_st->st_mode))
 		return error_set(err, EINVAL, "%s " PATH_FMT " is %s, not a FIFO", what, path,
-			type_name(ret_st->st_mode));
+			path_type_name(ret_st->st_mode));
 	return fd_steal(&fd);
 }
 
@@ -164,7 +146,7 @@ static int check_log(int fd, const char *what, const char *path, struct stat *re
 		return error_errno(err, errno, "%s " PATH_FMT, what, path);
 	if (!S_ISREG(ret->st_mode))
 		return error_set(err, EINVAL, "%s " PATH_FMT " is %s, not a regular file", what,
-			path, type_name(ret->st_mode));
+			path, path_type_name(ret->st_mode));
 	if (ret->st_uid != 0)
 		return error_set(err, EINVAL, "%s " PATH_FMT " belongs to uid %u, not to root",
 			what, path, (unsigned)ret->st_uid);
