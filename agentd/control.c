@@ -41,6 +41,8 @@ int handle_resume(struct agentd *a, struct request *req, const ProtobufCMessage 
 
 /* -- LIMITS, ONLINE, UPDATE */
 
+#define PAGE 4096
+
 Ipc__Limits limits_of(const Grpc__LinuxResources *r)
 {
 	Ipc__Limits limits = IPC__LIMITS__INIT;
@@ -52,6 +54,9 @@ Ipc__Limits limits_of(const Grpc__LinuxResources *r)
 	}
 	if (r && r->memory)
 		limits.memory = r->memory->limit;
+	/* The largest number of whole pages is what cgroup v1 says where there is none. */
+	if (limits.memory >= INT64_MAX / PAGE * PAGE)
+		limits.memory = -1;
 	return limits;
 }
 
