@@ -145,14 +145,16 @@ class Networks:
 
 
 def settle(ns):
-    """Waits for the addresses that the kernel gives to links that are up: it does so up to a second later."""
-    end = time.monotonic() + 2
+    """Waits for the carrier of links that are up, and the addresses that the kernel gives them: up to a second later."""
+    end = time.monotonic() + 2 * proc.patience
     while not settled(ns) and time.monotonic() < end:
         time.sleep(0.02)
 
 
 def settled(ns):
     links = json.loads(proc.run(["ip", "-n", ns, "-j", "addr"], check=True).text)
+    if any("UP" in l["flags"] and l["operstate"] in ("DOWN", "LOWERLAYERDOWN") for l in links):
+        return False
     return all(any(a.get("scope") == "link" and a["family"] == "inet6" and not a.get("tentative") for a in l["addr_info"])
                for l in links if l["operstate"] == "UP")
 
