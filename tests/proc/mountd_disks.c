@@ -14,6 +14,8 @@
 
 #include "tests/proc/mountd_world.h"
 
+TEST_PATIENCE(race_is_long() ? 1800 : TEST_TIMEOUT_S)
+
 static const char *const rw[] = { "rw", NULL }, *const ro[] = { "ro", "loop", NULL };
 
 #define IMAGE "/mnt/snap/image"

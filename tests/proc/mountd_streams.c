@@ -10,6 +10,8 @@
 
 #include "tests/proc/mountd_world.h"
 
+TEST_PATIENCE(race_is_long() ? 1800 : TEST_TIMEOUT_S)
+
 /* ------------------------------------------------------------------------ streams */
 
 static void make_fifo(const char *name)
@@ -337,6 +339,7 @@ TEST(a_fifo_swapped_with_a_file)
 			}
 		}
 	stop(pid);
+	printf("         %u opened, %u refused\n", opened, refused);
 	CHECK(opened > 0 && refused > 0);
 	rig_close(&r);
 }
@@ -369,6 +372,7 @@ TEST(a_file_swapped_with_a_link)
 			}
 		}
 	stop(pid);
+	printf("         %u opened, %u refused\n", opened, refused);
 	CHECK(opened > 0 && refused > 0);
 	CHECK_STR(text_of_file("/mnt/secret/marker"), "secret");
 	rig_close(&r);
