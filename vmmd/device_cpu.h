@@ -3,7 +3,7 @@
 
 #include "vmmd/qemu_object.h"
 
-enum cpu_driver { CPU_DRIVER_TCG, CPU_DRIVER_KVM }; /* as enum accel */
+enum cpu_driver { CPU_DRIVER_TCG, CPU_DRIVER_KVM }; /* as enum accel_type */
 
 struct device_cpu {
 	struct qemu_object base;

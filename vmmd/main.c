@@ -45,7 +45,7 @@ static int parse(int argc, char **argv, struct vmmd_options *o, struct error *er
 	r = qemu_word(accels, "accel", accel, err);
 	if (r < 0)
 		return r;
-	o->accel = (enum accel)r;
+	o->accel = (enum accel_type)r;
 	return 0;
 }
 

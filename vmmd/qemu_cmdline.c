@@ -62,9 +62,7 @@ static CLASS(smp, .name = "smp", .style = QEMU_STYLE_KEYVAL);
 #define MACHINE_CLASS(m)                                                                           \
 	static const struct qemu_class machine_##m##_class = { .fields = machine_##m##_fields,     \
 		.size = sizeof(struct machine), .name = "machine", .style = QEMU_STYLE_KEYVAL }
-#define MACHINE_START                                                                              \
-	WORD(machine, type, "type", machine_types, .implicit = true),                              \
-		WORD(machine, accel, "accel", accels)
+#define MACHINE_START WORD(machine, type, "type", machine_types, .implicit = true)
 #define MACHINE_END FIELD(machine, memory_backend, "memory-backend", ID), { 0 }
 
 static const struct qemu_field machine_q35_fields[] = {
@@ -108,6 +106,13 @@ static const struct qemu_class *const machine_classes[] = {
 	[MACHINE_VIRT] = &machine_virt_class,
 	[MACHINE_S390] = &machine_s390_class,
 };
+
+static const struct qemu_field accel_fields[] = {
+	WORD(accel, type, "accel", accels, .implicit = true),
+	FIELD(accel, tb_size, "tb-size", NUMBER, OPTIONAL, RANGE(1, 1024)),
+	{ 0 },
+};
+static CLASS(accel, .name = "accel", .style = QEMU_STYLE_KEYVAL);
 
 static const struct qemu_field cpu_fields[] = {
 	WORD(cpu, model, "model", cpu_models, .implicit = true),
@@ -381,7 +386,13 @@ static int add_serial(struct qemu_cmdline *c, struct error *err)
 
 /* ---- the line ---- */
 
-#define SINGLES 9
+/*
+ * What TCG may keep of translated code. QEMU's own default, 1 GiB, fills in hours, beside the
+ * guest's memory; a guest that boots and runs containers works in less than this.
+ */
+#define TB_SIZE_MIB 128
+
+#define SINGLES 10
 
 /* In the order they are printed; `objects` come before the last two. */
 static void singles(const struct qemu_cmdline *c, const struct qemu_object *ret[SINGLES])
@@ -391,6 +402,7 @@ static void singles(const struct qemu_cmdline *c, const struct qemu_object *ret[
 		&c->kernel.base,
 		&c->smp.base,
 		&c->machine.base,
+		&c->accel.base,
 		&c->cpu.base,
 		&c->memory.base,
 		&c->rtc.base,
@@ -410,6 +422,7 @@ static void init_objects(struct qemu_cmdline *c)
 	qemu_object_init(&c->kernel.base, &kernel_class);
 	qemu_object_init(&c->smp.base, &smp_class);
 	qemu_object_init(&c->machine.base, machine_classes[MACHINE_Q35]);
+	qemu_object_init(&c->accel.base, &accel_class);
 	qemu_object_init(&c->cpu.base, &cpu_class);
 	qemu_object_init(&c->memory.base, &memory_class);
 	qemu_object_init(&c->rtc.base, &rtc_class);
@@ -428,7 +441,8 @@ static int set_machine(struct qemu_cmdline *c, const struct qemu_config *config,
 	qemu_object_init(&m->base, machine_classes[config->machine]);
 	c->transport = machine_transports[config->machine];
 	m->type = config->machine;
-	m->accel = c->cpu.model = config->accel;
+	c->accel.type = c->cpu.model = config->accel;
+	c->accel.tb_size = config->accel == ACCEL_TCG ? TB_SIZE_MIB : 0;
 	m->rtc = m->pit = m->pic = ON_OFF_AUTO_ON;
 	c->cpu.pmu = config->no_pmu ? ON_OFF_AUTO_OFF : ON_OFF_AUTO_AUTO;
 	return qemu_set_id(m->memory_backend, "", MEMORY_ID, err);

@@ -23,7 +23,7 @@
 #define VCPUS_MAX           255 /* q35 without interrupt remapping */
 
 enum machine_type { MACHINE_Q35, MACHINE_MICROVM, MACHINE_VIRT, MACHINE_S390 };
-enum accel { ACCEL_TCG, ACCEL_KVM };
+enum accel_type { ACCEL_TCG, ACCEL_KVM };
 enum kernel_irqchip { KERNEL_IRQCHIP_DEFAULT, KERNEL_IRQCHIP_ON, KERNEL_IRQCHIP_SPLIT };
 enum image_device { IMAGE_NVDIMM, IMAGE_VIRTIO_PMEM };
 
@@ -60,14 +60,19 @@ struct smp {
 
 struct machine {
 	struct qemu_object base;
-	unsigned type; /* enum machine_type */
-	unsigned accel;
-	unsigned kernel_irqchip;	/* enum kernel_irqchip */
-	bool sata, smbus, vmport;	/* q35 */
-	unsigned nvdimm;		/* q35, virt: enum on_off_auto */
-	unsigned rtc, pit, pic;		/* microvm: enum on_off_auto */
+	unsigned type;		  /* enum machine_type */
+	unsigned kernel_irqchip;  /* enum kernel_irqchip */
+	bool sata, smbus, vmport; /* q35 */
+	unsigned nvdimm;	  /* q35, virt: enum on_off_auto */
+	unsigned rtc, pit, pic;	  /* microvm: enum on_off_auto */
 	bool isa_serial;
 	char memory_backend[QEMU_ID_SIZE];
+};
+
+struct accel {
+	struct qemu_object base;
+	unsigned type;	  /* enum accel_type */
+	uint64_t tb_size; /* TCG: MiB of translated code; 0: QEMU's own, up to 1 GiB */
 };
 
 struct cpu {
@@ -166,6 +171,7 @@ struct qemu_cmdline {
 	struct kernel kernel;
 	struct smp smp;
 	struct machine machine;
+	struct accel accel;
 	struct cpu cpu;
 	struct memory memory;
 	struct rtc rtc;
@@ -180,7 +186,7 @@ struct qemu_cmdline {
 struct qemu_config {
 	const char *name;
 	enum machine_type machine;
-	enum accel accel;
+	enum accel_type accel;
 	unsigned vcpus;
 	unsigned memory_mib;
 	const char *kernel, *initrd, *append; /* paths in QEMU's root */

@@ -219,7 +219,7 @@ int qemu_cmdline_add_iommu(struct qemu_cmdline *c, struct error *err)
 	if (!o)
 		return -ENOMEM;
 	/* Interrupts are remapped in QEMU, so the chip that takes them must be there too. */
-	if (c->machine.accel == ACCEL_KVM)
+	if (c->accel.type == ACCEL_KVM)
 		c->machine.kernel_irqchip = KERNEL_IRQCHIP_SPLIT;
 	o->intremap = ON_OFF_AUTO_ON;
 	o->device_iotlb = o->caching_mode = true;

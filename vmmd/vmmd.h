@@ -18,7 +18,7 @@
 struct vmmd_options {
 	uint64_t uid;
 	enum machine_type machine;
-	enum accel accel;
+	enum accel_type accel;
 	const char *append; /* the guest kernel's command line */
 	const char *qemu;   /* what the slot executes, for the log */
 	const char *name;   /* of the VM, as ps shows it */

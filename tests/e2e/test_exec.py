@@ -138,7 +138,7 @@ def check_held(before, after, count, seconds, show):
         check(after[role][0] == fds and after[role][1] <= own + 256, f"{role} holds more\n{table}")
 
 
-@test(deadline=3600)
+@test(deadline=9000)
 def short_ones_byte_for_byte(ctx):
     """Output of 0 to 256 KiB is complete when the exit is told; none of them leaves anything behind."""
     rnd, count, warm = random.Random(7), 10000 if ctx.long else 20, 10

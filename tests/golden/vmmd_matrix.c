@@ -37,7 +37,7 @@ static const char *const no_yes[] = { "no", "yes", NULL };
 
 static const struct row {
 	enum machine_type machine;
-	enum accel accel;
+	enum accel_type accel;
 	unsigned queues;
 	bool vhost;
 	enum kind memory;

@@ -11,7 +11,6 @@ UNREADABLE = {
     ("-blockdev", "aio"): "not in query-named-block-nodes",
     ("-blockdev", "locking"): "not in query-named-block-nodes",
     ("-blockdev", "discard"): "not in query-named-block-nodes",
-    ("-machine", "accel"): "compared by query-kvm",
     ("-object", "qom-type"): "compared by type",
 }
 
@@ -104,13 +103,21 @@ def size(text):
     return int(text[:-1]) << units[text[-1]] if text[-1] in units else int(text)
 
 
+def read_accel(qmp, words, out):
+    accel = keyvals(words, "-accel")[0]
+    out.equal("-accel", accel[""] == "kvm", qmp.command("query-kvm")["enabled"])
+    if "tb-size" in accel:
+        text = qmp.command("x-query-jit")["human-readable-text"]
+        got = int(re.search(r"gen code size +\d+/(\d+)", text)[1])
+        # QEMU keeps some pages between its regions for itself.
+        out.equal("-accel tb-size", True, 0 <= (int(accel["tb-size"]) << 20) - got < 1 << 20)
+
+
 def read_machine(vm, qmp, words, out):
     machine = keyvals(words, "-machine")[0]
     for key, want in machine.items():
         if key == "":
             out.equal("-machine type", True, want in qmp.get("/machine", "type"))
-        elif key == "accel":
-            out.equal("-machine accel", want == "kvm", qmp.command("query-kvm")["enabled"])
         elif key == "memory-backend":
             out.equal("-machine memory-backend", want, base(qmp.get("/machine", key)))
         elif key != "kernel-irqchip":
@@ -158,6 +165,7 @@ def read_back(vm):
     out = Compared()
     for read in (read_devices, read_objects, read_blocks, read_netdevs):
         read(vm.qmp, vm.words, out)
+    read_accel(vm.qmp, vm.words, out)
     read_machine(vm, vm.qmp, vm.words, out)
     read_rest(vm, vm.words, out)
     return out

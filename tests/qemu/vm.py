@@ -111,9 +111,11 @@ class Vm:
         result, kvm = [], HAS_KVM and self.cpu == "x86_64"
         for switch, word in zip([""] + words, words):
             word = text.get(word, word)
-            if not kvm and switch == "-machine" and "accel=kvm" in word:
-                word = word.replace("accel=kvm", "accel=tcg").replace("kernel-irqchip=split,", "")
+            if not kvm and switch == "-accel" and word == "kvm":
+                word = "tcg"
                 self.left_out.append("kvm")
+            elif not kvm and switch == "-machine":
+                word = word.replace("kernel-irqchip=split,", "")
             elif not kvm and switch == "-cpu" and word.startswith("host"):
                 word = word.replace("host", "max", 1)
             elif switch == "-netdev" and '"vhost":true' in word and not os.path.exists("/dev/vhost-net"):

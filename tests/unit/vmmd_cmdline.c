@@ -150,8 +150,8 @@ TEST (words_outside_their_list) {
 	struct qemu_config cfg = config();
 	struct error err = ERROR_INIT;
 
-	cfg.accel = (enum accel)7;
-	expect_refused(&cfg, "-machine: accel is a word that is not in its list");
+	cfg.accel = (enum accel_type)7;
+	expect_refused(&cfg, "-accel: accel is a word that is not in its list");
 	CHECK(qemu_word(accels, "accel", "hvf", &err) < 0);
 	CHECK_STR(err.msg, "accel 'hvf' is not one of: tcg, kvm");
 	CHECK_INT(qemu_word(accels, "accel", "kvm", &err), ACCEL_KVM);
