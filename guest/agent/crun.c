@@ -1,7 +1,10 @@
 #include "crun.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -11,6 +14,39 @@
 
 #define CRUN_STATE "/run/bulkhead/crun"
 #define ARGS_MAX   16
+
+#define CRUN	   "/usr/bin/crun"
+#define CRUN_SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+
+static char *binary; /* what is executed: set once, before the first job */
+
+static int copy_crun(int to)
+{
+	_cleanup_close_ int from = open(CRUN, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (from < 0)
+		return -1;
+	do {
+		n = sendfile(to, from, NULL, 1 << 20);
+	} while (n > 0);
+	return (int)n;
+}
+
+/*
+ * crun does not trust the file it was started from, as a container could write to it through
+ * /proc/PID/exe: it makes a copy and starts again from that, each time. A sealed memfd it takes
+ * as it is. So there is one, which saves every call half of what crun takes to start.
+ */
+void crun_init(void)
+{
+	int fd = memfd_create("crun", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0 || copy_crun(fd) < 0 || fcntl(fd, F_ADD_SEALS, CRUN_SEALS) < 0)
+		die("a sealed copy of " CRUN ": %s", strerror(errno));
+	/* By this name, as a job has none of the agent's descriptors. */
+	binary = xasprintf("/proc/1/fd/%d", fd);
+}
 
 /* The files one call of crun needs, named after the calling process, which makes one at a time. */
 struct call {
@@ -57,7 +93,7 @@ static const char *last_message(char *log)
 static int crun(const struct call *call, const char *const args[], struct error *err)
 {
 	_cleanup_free_ char *log_arg = xasprintf("--log=%s", call->log);
-	const char *argv[ARGS_MAX] = { "/usr/bin/crun", "--root=" CRUN_STATE,
+	const char *argv[ARGS_MAX] = { binary, "--root=" CRUN_STATE,
 		"--cgroup-manager=cgroupfs", log_arg };
 	char log[4096] = "";
 	size_t n = 4;

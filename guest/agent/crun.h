@@ -1,4 +1,4 @@
-/* crun, as the agent calls it. Everything here blocks and is for job children only. */
+/* crun, as the agent calls it. All but crun_init() blocks and is for job children only. */
 #pragma once
 
 #include <json-c/json.h>
@@ -6,6 +6,9 @@
 #include "util.h"
 
 #define CRUN_BUNDLES "/run/bulkhead/containers"
+
+/* Before the first job; ends the guest when there is no crun. */
+void crun_init(void);
 
 /* The two calls that make a process. Without a terminal it inherits the job's stdio. */
 struct crun_process {

@@ -18,6 +18,7 @@
 
 #include "boot.h"
 #include "container.h"
+#include "crun.h"
 #include "loop.h"
 #include "modules.h"
 #include "port.h"
@@ -78,6 +79,7 @@ int main(void)
 	modules_load("/lib/modules/late");
 	share_init();
 	sandbox_init();
+	crun_init();
 	if (make_dirs("/run/bulkhead/containers") < 0)
 		die("mkdir /run/bulkhead: %s", strerror(errno));
 
