@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -150,6 +151,15 @@ static int inherit_cpuset(const char *dir, struct error *err)
 	return 0;
 }
 
+static int write_file(const char *path, const char *text)
+{
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd < 0)
+		return -errno;
+	return write_full(fd, text, strlen(text));
+}
+
 static int make_dir(const char *path, struct error *err)
 {
 	if (mkdir(path, 0755) < 0)
@@ -171,6 +181,27 @@ static int make_path(char *path, struct error *err)
 	return r < 0 ? r : make_dir(path, err);
 }
 
+/*
+ * Has every v2 cgroup above this one hand down the memory controller, as far as they go: one that
+ * has it not, or processes of its own, cannot.
+ */
+static int hand_down_memory(char *path)
+{
+	char file[CGROUP_PATH_MAX + 64];
+	char *slash = strrchr(path, '/');
+	int r = 0;
+
+	*slash = '\0';
+	snprintf(file, sizeof(file), "%s/cgroup.subtree_control", path);
+	if (access(file, F_OK) == 0) { /* not yet above the mount point */
+		r = hand_down_memory(path);
+		if (r == 0)
+			r = write_file(file, "+memory");
+	}
+	*slash = '/';
+	return r;
+}
+
 static int create_one(const struct cgroups *c, unsigned i, struct error *err)
 {
 	char path[CGROUP_PATH_MAX + 64];
@@ -178,6 +209,8 @@ static int create_one(const struct cgroups *c, unsigned i, struct error *err)
 
 	cgroup_file(c, i, "", "", path);
 	r = make_path(path, err);
+	if (r == 0 && has_children(c, i))
+		hand_down_memory(path); /* else nobody counts there: cgroup_open_oom_kills() */
 	for (size_t k = 0; r == 0 && has_children(c, i) && k < ARRAY_SIZE(children); k++) {
 		cgroup_file(c, i, children[k], "", path);
 		r = make_dir(path, err);
@@ -239,15 +272,6 @@ void cgroup_from_list(struct cgroups *ret, const char *const *dirs, unsigned n)
 	ret->v2 = ret->n > 0 && can_kill(ret->dir[0]);
 }
 
-static int write_file(const char *path, const char *text)
-{
-	_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-
-	if (fd < 0)
-		return -errno;
-	return write_full(fd, text, strlen(text));
-}
-
 static int join_one(const struct cgroups *c, unsigned i, const char *child, struct error *err)
 {
 	char path[CGROUP_PATH_MAX + 64];
@@ -303,6 +327,54 @@ bool cgroup_is_empty(const struct cgroups *c)
 				return false;
 		}
 	return true;
+}
+
+/* v2 first, as everywhere: memory is in one hierarchy only, and the others have no such file. */
+int cgroup_open_oom_kills(const struct cgroups *c)
+{
+	char path[CGROUP_PATH_MAX + 64];
+	int fd = -1;
+
+	for (unsigned i = 0; fd < 0 && i < c->n; i++) {
+		cgroup_file(c, i, "", has_children(c, i) ? "memory.events" : "memory.oom_control",
+			path);
+		fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	}
+	return fd;
+}
+
+bool cgroup_parse_oom_kills(const char *text, uint64_t *ret)
+{
+	static const char key[] = "oom_kill ";
+	unsigned long long value;
+	const char *at = text;
+	char *end;
+
+	while (strncmp(at, key, strlen(key)) != 0) {
+		at = strchr(at, '\n');
+		if (!at)
+			return false;
+		at++;
+	}
+	at += strlen(key);
+	errno = 0;
+	value = strtoull(at, &end, 10);
+	/* strtoull() would take a sign and spaces too. */
+	if (*at < '0' || *at > '9' || *end != '\n' || errno != 0)
+		return false;
+	*ret = value;
+	return true;
+}
+
+bool cgroup_oom_kills(int fd, uint64_t *ret)
+{
+	char text[512]; /* six lines at most */
+	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+
+	if (n < 0)
+		return false;
+	text[n] = '\0';
+	return cgroup_parse_oom_kills(text, ret);
 }
 
 static bool remove_dir(const char *path)

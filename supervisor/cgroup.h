@@ -3,11 +3,13 @@
  * mounted, v1 and v2. In v2 it has two children: `shim` (our roles) and `vm`
  * (QEMU and virtiofsd), so that the VM can be killed alone (cgroup.kill). v1
  * cannot kill, so it has none: each would cost a directory and a move in every
- * hierarchy, at every start. Limits are the caller's parent's.
+ * hierarchy, at every start. Limits are the caller's parent's. Of v2's controllers the sandbox
+ * cgroup itself has memory where its parents can give it, so that the kernel counts for it.
  */
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "common/error.h"
 
@@ -50,6 +52,18 @@ bool cgroup_is_empty(const struct cgroups *c);
 
 /* Removes the sandbox's directories; what cannot be removed is logged. True: none is left. */
 bool cgroup_remove(const struct cgroups *c);
+
+/*
+ * The file in which the kernel counts how many processes of the sandbox its OOM killer has ended,
+ * whoever was short of memory: a cgroup above it, or the host. The fd, or -1: nobody counts.
+ */
+int cgroup_open_oom_kills(const struct cgroups *c);
+
+/* How many there are now. False: it cannot be read, or is not such a file. */
+bool cgroup_oom_kills(int fd, uint64_t *ret);
+
+/* The same of a text: v2's memory.events and v1's memory.oom_control, which name it alike. */
+bool cgroup_parse_oom_kills(const char *text, uint64_t *ret);
 
 /* The path of file in <sandbox>/<child> of hierarchy i, in <sandbox> where there are no children. */
 void cgroup_file(const struct cgroups *c, unsigned i, const char *child, const char *file,

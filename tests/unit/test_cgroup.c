@@ -107,3 +107,69 @@ TEST(life_of_a_sandbox_cgroup)
 	for (unsigned i = 0; i < c.n; i++)
 		CHECK(stat(c.dir[i], &st) < 0);
 }
+
+/* The kernel's own, of v2 and of v1; then what is not. */
+TEST(the_count_of_oom_kills)
+{
+	static const struct {
+		const char *text;
+		bool good;
+		uint64_t count;
+	} cases[] = {
+		{ "low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 7\n", true, 2 },
+		{ "oom_kill_disable 0\nunder_oom 1\noom_kill 1\n", true, 1 },
+		{ "oom_kill 18446744073709551615\n", true, UINT64_MAX },
+		{ "oom_kill_disable 1\nunder_oom 0\n", false, 0 }, /* Linux before 4.13 */
+		{ "low 0\noom 3\noom_group_kill 7\n", false, 0 },
+		{ "", false, 0 },
+		{ "oom_kill", false, 0 },
+		{ "oom_kill \n", false, 0 },
+		{ "oom_kill 1", false, 0 }, /* cut short */
+		{ "oom_kill -1\n", false, 0 },
+		{ "oom_kill +1\n", false, 0 },
+		{ "oom_kill  1\n", false, 0 },
+		{ "oom_kill 1x\n", false, 0 },
+		{ "oom_kill 0x1\n", false, 0 },
+		{ "oom_kill 18446744073709551616\n", false, 0 },
+		{ "oom_kill\t1\n", false, 0 },
+		{ " oom_kill 1\n", false, 0 },
+		{ "no oom_kill 1\n", false, 0 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		uint64_t count = 99;
+
+		if (cgroup_parse_oom_kills(cases[i].text, &count) != cases[i].good)
+			test_fail(__FILE__, __LINE__, "case %zu: %s", i, cases[i].text);
+		CHECK(count == (cases[i].good ? cases[i].count : 99));
+	}
+}
+
+TEST(a_sandbox_cgroup_counts_oom_kills)
+{
+	static struct cgroups c;
+	struct error err = ERROR_INIT;
+	uint64_t count = 99;
+	char path[64];
+	int fd;
+
+	if (geteuid() != 0)
+		test_skip("only root makes cgroups");
+	snprintf(path, sizeof(path), "/bulkhead-test-%d", getpid());
+	CHECK_INT(cgroup_locate(&c, path, "c1", &err), 0);
+	CHECK_INT(cgroup_create(&c, &err), 0);
+	fd = cgroup_open_oom_kills(&c);
+	if (fd < 0) {
+		cgroup_remove(&c);
+		test_skip("no hierarchy has the memory controller");
+	}
+	/* Twice: each time the kernel's word of that moment. */
+	for (int i = 0; i < 2; i++, count = 99) {
+		CHECK(cgroup_oom_kills(fd, &count));
+		CHECK(count == 0);
+	}
+	cgroup_remove(&c);
+	CHECK(!cgroup_oom_kills(fd, &count)); /* it is gone */
+	close(fd);
+	CHECK_INT(cgroup_open_oom_kills(&(struct cgroups){ .n = 0 }), -1);
+}
