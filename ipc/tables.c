@@ -31,6 +31,7 @@ static const struct ipc_message frontend_mountd_rows[] = {
 	{ MOUNTD_OPEN_STDIO, "open_stdio", REQ(mountd_open_stdio) },
 	{ MOUNTD_OPEN_EVENTS, "open_events", REQ(mountd_open_events), FDS(1, FD_UNIX_STREAM) },
 	{ MOUNTD_ADD_BLOCK, "add_block", REQ(mountd_add_block) },
+	{ MOUNTD_MARK_OOM, "mark_oom", REQ(mountd_mark_oom) },
 };
 TABLE(frontend_mountd, "frontend-mountd");
 

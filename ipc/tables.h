@@ -12,6 +12,7 @@ enum mountd_msg {
 	MOUNTD_OPEN_STDIO,
 	MOUNTD_OPEN_EVENTS,
 	MOUNTD_ADD_BLOCK,
+	MOUNTD_MARK_OOM,
 };
 enum mountd_agentd_msg {
 	MOUNTD_AGENTD_CONFIG = 1,

@@ -39,6 +39,7 @@ struct adding {
 	const struct rootfs_plan *plan;
 	int config; /* its config.json */
 	bool host_devices, devices;
+	struct bundle known; /* to be */
 	struct memories memories;
 	struct uses uses;
 	struct container_reply *reply;
@@ -118,6 +119,8 @@ struct add_job {
 		bool pod;
 		bool host_devices; /* linux.devices are all of the host: nothing is opened */
 		bool devices;	   /* there are block devices among them */
+		dev_t bundle_dev;
+		ino_t bundle_ino;
 		struct block block;
 	} root;
 };
@@ -206,10 +209,15 @@ static int add_work(void *ctx, struct fdlist *ret_fds, struct error *err)
 	CLEANUP(spec_done) struct spec spec = SPEC_INIT;
 	_cleanup_close_ int bundle = -1, config = -1;
 	struct spec_device device;
+	struct stat st;
 	int r = open_bundle(job, &bundle, &config, &spec, err);
 
 	if (r < 0)
 		return r;
+	if (fd_stat(bundle, &st) < 0)
+		return error_errno(err, errno, "look at the bundle");
+	job->root.bundle_dev = st.st_dev;
+	job->root.bundle_ino = st.st_ino;
 	job->root.pod = spec.sandbox_id;
 	job->root.host_devices = spec_has_host_devices(&spec);
 	job->root.devices = !job->root.host_devices && spec_device(&spec, 0, &device);
@@ -268,6 +276,8 @@ static int add_rootfs(struct adding *a, struct error *err)
 	a->reply->msg.pod = root.pod;
 	a->host_devices = root.host_devices;
 	a->devices = root.devices;
+	a->known.dev = root.bundle_dev;
+	a->known.ino = root.bundle_ino;
 	if (root.block.found)
 		return use_root(a, &root.block, &fds, err);
 	return share_attach(&a->m->share, a->index, fds.fd[1], err);
@@ -501,10 +511,13 @@ int add_container(struct helper *h, const Ipc__MountdAddContainer *req,
 	CLEANUP(rootfs_plan_done) struct rootfs_plan plan = ROOTFS_PLAN_INIT;
 	struct mountd *m = h->ctx;
 	struct adding a = { .m = m, .index = req->index, .bundle = req->bundle, .plan = &plan,
-		.config = -1, .reply = ret };
+		.config = -1, .reply = ret, .known.index = req->index };
 	int r = read_plan(req, &plan, err);
 
 	ipc__mountd_add_container_reply__init(&ret->msg);
+	snprintf(a.known.name, sizeof(a.known.name), "%s", *a.bundle ? a.bundle : m->bundle);
+	if (r == 0)
+		r = bundles_room(&m->known, err);
 	if (r == 0)
 		r = attach(&a, err);
 	if (r == 0)
@@ -512,5 +525,7 @@ int add_container(struct helper *h, const Ipc__MountdAddContainer *req,
 	fd_close(&a.config);
 	if (r < 0)
 		disks_drop_unsent(&m->disks, a.index);
+	else
+		bundles_add(&m->known, &a.known);
 	return r;
 }

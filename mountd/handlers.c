@@ -111,6 +111,7 @@ static int handle_remove_container(struct helper *h, const ProtobufCMessage *req
 
 	(void)reply;
 	(void)reply_fds;
+	bundles_forget(&m->known, req->index);
 	/*
 	 * Whatever becomes of the rest: nobody has these any more. Nor those that the frontend has
 	 * never heard of, for it did not wait for our answer.
@@ -181,6 +182,35 @@ static int handle_open_stdio(struct helper *h, const ProtobufCMessage *request,
 	return r;
 }
 
+/* ----------------------------------------------------------------------- MARK_OOM */
+
+struct oom_job {
+	int dir;
+	const struct bundle *bundle;
+};
+
+static int oom_work(void *ctx, struct fdlist *ret_fds, struct error *err)
+{
+	const struct oom_job *job = ctx;
+
+	(void)ret_fds;
+	return oom_mark(job->dir, job->bundle, err);
+}
+
+static int handle_mark_oom(struct helper *h, const ProtobufCMessage *request,
+	const ProtobufCMessage **reply, struct fdlist *reply_fds, struct error *err)
+{
+	struct mountd *m = h->ctx;
+	uint32_t index = ((const Ipc__MountdMarkOom *)request)->index;
+	struct oom_job job = { m->bundles, bundles_find(&m->known, index) };
+
+	(void)reply;
+	if (!job.bundle)
+		return error_set(err, ENOENT, "there is no container %u", index);
+	return worker_run(&m->workers, "marking the bundle", oom_work, &job, WORKER_NOTHING,
+		reply_fds, err);
+}
+
 /* -------------------------------------------------------------------- OPEN_EVENTS */
 
 static int events_work(void *ctx, struct fdlist *ret_fds, struct error *err)
@@ -221,6 +251,7 @@ const struct helper_request mountd_requests[] = {
 	{ MOUNTD_REMOVE_CONTAINER, handle_remove_container, ALWAYS, 0 },
 	{ MOUNTD_OPEN_STDIO, handle_open_stdio, ALWAYS, 0 },
 	{ MOUNTD_OPEN_EVENTS, handle_open_events, ALWAYS, 0 },
+	{ MOUNTD_MARK_OOM, handle_mark_oom, ALWAYS, 0 },
 };
 
 const size_t mountd_n_requests = ARRAY_SIZE(mountd_requests);

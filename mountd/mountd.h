@@ -6,6 +6,7 @@
 #include "common/options.h"
 #include "ipc/serve.h"
 #include "mountd/disks.h"
+#include "mountd/oom.h"
 #include "mountd/paths.h"
 #include "mountd/share.h"
 #include "mountd/stdio.h"
@@ -32,6 +33,7 @@ struct mountd {
 	struct stdio_prefixes stdio;
 	struct workers workers;
 	struct disks disks;
+	struct bundles known; /* of the containers that are there */
 	bool peer_lost; /* the frontend has asked for what no honest one asks for */
 };
 

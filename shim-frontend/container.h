@@ -24,12 +24,20 @@ struct limits {
 	int64_t memory;		       /* bytes */
 };
 
+/* The file `oom` in its bundle, which mountd makes once. */
+enum oom_mark {
+	OOM_UNMARKED,
+	OOM_MARKING, /* mountd has been asked: the exit waits for the answer */
+	OOM_MARKED,  /* or could not be */
+};
+
 struct container {
 	struct container *next;
 	char id[ID_MAX + 1];
 	char *bundle;
 	uint32_t index; /* in the share, and towards mountd and agentd */
 	enum container_pause pause;
+	enum oom_mark oom;
 	struct limits limits;
 	struct process init;
 	struct process *execs;

@@ -63,8 +63,16 @@ static void recorded(void *ctx, const ProtobufCMessage *reply, struct fdlist *fd
 	/* Not to tell it at all would be worse than not to have it on disk. */
 	if (err)
 		log_error("container %s: its exit could not be recorded: %s", r->c->id, err->msg);
-	ended(r->fe, &r->c->init);
+	r->c->init.exit.recorded = true;
+	if (r->c->oom != OOM_MARKING)
+		ended(r->fe, &r->c->init);
 	free(r);
+}
+
+void exit_marked(struct frontend *fe, struct container *c)
+{
+	if (c->init.exit.recorded && !c->init.exit.told)
+		ended(fe, &c->init);
 }
 
 static void record(struct frontend *fe, struct container *c)

@@ -11,7 +11,6 @@
 #include "ipc/agentd.pb-c.h"
 #include "ipc/fds.h"
 #include "ipc/role.h"
-#include "shim-frontend/proto/events.pb-c.h"
 
 #define AGENTD_IN_FLIGHT_MAX 1024
 
@@ -59,13 +58,10 @@ static void exited(struct frontend *fe, const Ipc__AgentdExited *e)
 
 static void out_of_memory(struct frontend *fe, const Ipc__AgentdOom *e)
 {
-	Containerd__TaskOOM event = CONTAINERD__TASK_OOM__INIT;
 	struct container *c = table_find_index(&fe->table, e->index);
 
-	if (!c || c->init.state == PROCESS_CREATING || c->init.exit.told)
-		return;
-	event.container_id = c->id;
-	events_publish(&fe->events, "/tasks/oom", "containerd.events.TaskOOM", &event.base);
+	if (c && c->init.state != PROCESS_CREATING && !c->init.exit.told)
+		oom_seen(fe, c);
 }
 
 static void agentd_event(void *ctx, uint16_t type, const ProtobufCMessage *event)

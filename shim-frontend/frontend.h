@@ -12,6 +12,7 @@
  *	update.c        Update as a flow over agentd, vmmd: a VM that grows
  *	delete.c        Delete as a flow; Shutdown
  *	exit.c          an exit: recorded, published, told
+ *	oom.c           memory that ran out, in the guest or on the host: told, marked in the bundle
  *	vm.c            the VM's life, and what Kill does about a silent guest
  *	events.c        what is forwarded to containerd
  */
@@ -181,8 +182,14 @@ void exit_released(struct frontend *fe, struct process *p);
 void exit_execs(struct frontend *fe, struct container *c);
 /* Every process that has not exited has done so with 137. */
 void exit_all(struct frontend *fe);
+/* The bundle is marked, or could not be: an exit that waited for it is told. */
+void exit_marked(struct frontend *fe, struct container *c);
 /* Publishes TaskExit and answers the waiters. The exit is recorded. */
 void exit_tell(struct frontend *fe, struct process *p);
+
+/* oom.c */
+/* Memory ran out, and a process of c has been killed for it. To be called before its exit is seen. */
+void oom_seen(struct frontend *fe, struct container *c);
 
 /* vm.c */
 void vm_init(struct frontend *fe);

@@ -9,8 +9,8 @@
  *	STOPPED     its exit is published and told (the init's is recorded too); waits for Delete
  *	DELETING    the init alone: being removed, with its container
  *
- * An exit is first `seen`, then recorded by persistd when it is the init's, and
- * only then told: between the two the state does not change.
+ * An exit is first `seen`, then recorded by persistd when it is the init's (and the bundle marked
+ * when memory ran out), and only then told: between the two the state does not change.
  */
 #pragma once
 
@@ -31,6 +31,7 @@ enum process_state {
 
 struct process_exit {
 	bool seen; /* the first word about it; later ones are ignored */
+	bool recorded; /* or could not be; only of an init */
 	bool told;
 	uint32_t status;
 	int64_t at_ns; /* CLOCK_REALTIME */

@@ -327,6 +327,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	run.mountd.peer_lost = false;
 	for (uint32_t disk = 1; disk <= run.mountd.disks.last; disk++)
 		disks_forget(&run.mountd.disks, disk);
+	memset(&run.mountd.known, 0, sizeof(run.mountd.known));
 	run.mountd.disks = (struct disks)DISKS_INIT;
 	peer_open(&run.frontend, &ipc_frontend_mountd, MOUNTD_FD_FRONTEND);
 	peer_open(&run.slot, &ipc_slot, MOUNTD_FD_SLOT);

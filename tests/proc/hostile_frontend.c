@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "common/fd.h"
+#include "ipc/agentd.pb-c.h"
 #include "ipc/fds.h"
 #include "ipc/netd.pb-c.h"
 #include "tests/flow/frontend_harness.h"
@@ -93,6 +94,17 @@ static void run_and_exit_and_delete(void)
 	run_and_exit();
 	CHECK(fx_until(&fx, fx.trace, "persistd.record", 2000));
 	pending = send_delete();
+}
+
+static void run_out_of_memory(void)
+{
+	Ipc__AgentdOom oom = IPC__AGENTD_OOM__INIT;
+	struct error err = ERROR_INIT;
+
+	run();
+	oom.index = fx.last_index;
+	CHECK_INT(channel_send(fx.fd[P_AGENTD], &ipc_frontend_agentd, IPC_EVENT, AGENTD_OOM, 0,
+			  &oom.base, NULL, 0, 1000, &err), 0);
 }
 
 /* containerd was restarted: mountd is asked for a connection when there is something to tell. */
@@ -255,6 +267,7 @@ static const struct {
 	{ "agentd.lost", run },
 	{ "mountd.remove_container", run_and_exit_and_delete },
 	{ "mountd.open_events", run_without_containerd },
+	{ "mountd.mark_oom", run_out_of_memory },
 	{ "persistd.record", run_and_exit },
 	{ "persistd.forget", create_another },
 };

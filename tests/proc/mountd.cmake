@@ -1,4 +1,4 @@
-foreach(part disks roots refusals streams share volumes guest)
+foreach(part disks oom roots refusals streams share volumes guest)
 	bulkhead_test(test_mountd_${part} proc
 		SOURCES ${CMAKE_CURRENT_LIST_DIR}/mountd_${part}.c
 			${CMAKE_CURRENT_LIST_DIR}/mountd_world.c ${CMAKE_CURRENT_LIST_DIR}/mountd_rig.c
