@@ -17,6 +17,8 @@ enum ctl_type {
 	CTL_KILL_VM,	/* frontend, vmmd -> supervisor: kill everything in the cgroup `vm` */
 	CTL_STOP,	/* frontend -> supervisor: the sandbox is over, end everything */
 	CTL_GO,		/* supervisor -> virtiofsd's slot, once: mountd's mount namespace is there */
+	CTL_OOM,	/* supervisor -> frontend, before its CTL_CHILD_EXIT: the host's OOM killer has
+			 * ended QEMU or virtiofsd (role) */
 };
 
 /* Also the offset in the sandbox's uid block. */
@@ -37,7 +39,7 @@ const char *role_name(enum role role);
 
 struct ctl_msg {
 	uint16_t type;
-	uint16_t role;	/* CTL_CHILD_EXIT, CTL_FAILED: of whom */
+	uint16_t role;	/* CTL_CHILD_EXIT, CTL_FAILED, CTL_OOM: of whom */
 	int32_t status; /* CTL_CHILD_EXIT: as a shell says it: 0..255, 128 + signal */
 	char text[504]; /* NUL-terminated, the rest zero */
 };

@@ -136,6 +136,9 @@ void exit_all(struct frontend *fe)
 	int64_t now = realtime_ns();
 
 	for (struct container *c = fe->table.first; c; c = c->next) {
+		/* What was not started yet has not run out of anything. */
+		if (fe->vm.oom && c->init.state == PROCESS_RUNNING && !c->init.exit.seen)
+			oom_seen(fe, c);
 		exit_execs(fe, c);
 		if (c->init.state == PROCESS_CREATED || c->init.state == PROCESS_STARTING ||
 			c->init.state == PROCESS_RUNNING)

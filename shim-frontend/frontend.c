@@ -84,22 +84,17 @@ static void agentd_event(void *ctx, uint16_t type, const ProtobufCMessage *event
 	}
 }
 
-static void vmmd_event(void *ctx, uint16_t type, const ProtobufCMessage *event)
+/* One message. False: there is none, or the sandbox is over. */
+static bool hear_supervisor(struct frontend *fe)
 {
-	vm_on_event(ctx, type, event);
-}
-
-static void ctl_ready(void *ctx)
-{
-	struct frontend *fe = ctx;
 	struct ctl_msg msg;
 	int r = ctl_recv(FD_CTL, MSG_DONTWAIT, &msg);
 
 	if (r == -EAGAIN)
-		return;
-	if (r > 0 && msg.type == CTL_CHILD_EXIT) {
+		return false;
+	if (r > 0 && (msg.type == CTL_CHILD_EXIT || msg.type == CTL_OOM)) {
 		vm_on_ctl(fe, &msg);
-		return;
+		return true;
 	}
 	if (r > 0)
 		log_error("control message %u, which is not for the frontend", msg.type);
@@ -109,6 +104,20 @@ static void ctl_ready(void *ctx)
 		log_error("the supervisor is gone"); /* its end is everybody's */
 	fe->exit_status = r == 0 ? 0 : ROLE_EXIT_FAILED;
 	loop_stop(fe->loop);
+	return false;
+}
+
+static void ctl_ready(void *ctx)
+{
+	hear_supervisor(ctx);
+}
+
+/* Of QEMU's end the supervisor tells vmmd last: what it has told us comes first. */
+static void vmmd_event(void *ctx, uint16_t type, const ProtobufCMessage *event)
+{
+	while (hear_supervisor(ctx))
+		;
+	vm_on_event(ctx, type, event);
 }
 
 static int init_peers(struct frontend *fe, struct error *err)

@@ -48,6 +48,7 @@ struct vm {
 	bool ended;     /* QEMU has been seen to end */
 	bool asked;     /* to stop, by us: its end is no error */
 	bool spoke;     /* text is QEMU's own last line */
+	bool oom;       /* the host's OOM killer has ended a part of it */
 	int status;     /* as a shell says it */
 	char text[512]; /* why: QEMU's last line, or our own sentence */
 	struct timer timer;

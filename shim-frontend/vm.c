@@ -161,7 +161,7 @@ static void qemu_ended(struct frontend *fe, int status, const char *last)
 		vm->status = status;
 	vm->ended = true;
 	/* What QEMU said itself is a better reason than any we had, unless we killed it. */
-	if (last && last[0] && !(vm->text[0] && vm->status == 137)) {
+	if (last && last[0] && !vm->oom && !(vm->text[0] && vm->status == 137)) {
 		snprintf(vm->text, sizeof(vm->text), "QEMU ended with status %d: %.400s",
 			vm->status, last);
 		vm->spoke = vm->status != 0;
@@ -186,9 +186,23 @@ static void virtiofsd_ended(struct frontend *fe, const struct ctl_msg *msg)
 	vm_kill(fe, why);
 }
 
+/* Whatever else its end looked like until now: this is why. */
+static void killed_by_host(struct frontend *fe, const struct ctl_msg *msg)
+{
+	struct vm *vm = &fe->vm;
+
+	if (vm->state == VM_DEAD)
+		return;
+	vm->oom = true;
+	snprintf(vm->text, sizeof(vm->text), "the host's OOM killer ended %s",
+		msg->role == ROLE_QEMU ? "QEMU" : "virtiofsd");
+}
+
 void vm_on_ctl(struct frontend *fe, const struct ctl_msg *msg)
 {
-	if (msg->role == ROLE_VIRTIOFSD)
+	if (msg->type == CTL_OOM)
+		killed_by_host(fe, msg);
+	else if (msg->role == ROLE_VIRTIOFSD)
 		virtiofsd_ended(fe, msg);
 	else if (msg->role == ROLE_QEMU)
 		qemu_ended(fe, msg->status, NULL);

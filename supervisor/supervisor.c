@@ -36,6 +36,9 @@ struct supervisor {
 	enum phase phase;
 	int signals;	/* signalfd of SIGCHLD */
 	int vm_kill;	/* cgroup.kill of `vm`; -1: no cgroup v2 */
+	int oom;	/* counts what the host's OOM killer ended of us; -1: nobody does */
+	uint64_t oom_kills; /* that are explained */
+	bool vm_ends;	    /* QEMU has ended, or will, by our hand: what virtiofsd does then follows */
 	int own_log[2]; /* our own lines take the same way as everybody's */
 	struct relay own_relay;
 	bool over;
@@ -143,6 +146,41 @@ static void describe_end(int status, char *ret, size_t size)
 		snprintf(ret, size, "ended with status %d", status);
 }
 
+/*
+ * Has the host's OOM killer ended it? The kernel counts, and names nobody: QEMU's end is by SIGKILL
+ * then. virtiofsd are two processes, of which the one that is left ends by itself; once QEMU has
+ * ended, or is being killed, virtiofsd's end says nothing.
+ */
+static bool is_oom(struct supervisor *s, enum role role, int status)
+{
+	uint64_t kills;
+
+	if (role == ROLE_QEMU ? status != 128 + SIGKILL : status == 0 || s->vm_ends)
+		return false;
+	if (s->oom < 0 || !cgroup_oom_kills(s->oom, &kills) || kills <= s->oom_kills)
+		return false;
+	s->oom_kills = kills;
+	return true;
+}
+
+static void vm_part_ended(struct supervisor *s, enum role role, int status, const char *how)
+{
+	log_info("%s %s", role_name(role), how);
+	if (is_oom(s, role, status)) {
+		log_error("the host's OOM killer ended %s: the pod's cgroup or the host has no memory "
+			  "left, whatever the guest has; raise the limit of that cgroup (the overhead of "
+			  "the RuntimeClass) or free memory of the host",
+			role == ROLE_QEMU ? "QEMU" : "virtiofsd");
+		if (s->tree.child[ROLE_FRONTEND].ctl >= 0 &&
+			tell(s, ROLE_FRONTEND, CTL_OOM, role, status) < 0)
+			follow(s);
+	}
+	s->vm_ends |= role == ROLE_QEMU;
+	tell_exit(s, ROLE_FRONTEND, role, status);
+	if (role == ROLE_QEMU)
+		tell_exit(s, ROLE_VMMD, role, status);
+}
+
 static void role_ended(struct supervisor *s, enum role role, int status)
 {
 	char text[128], how[96];
@@ -163,10 +201,7 @@ static void role_ended(struct supervisor *s, enum role role, int status)
 	if (role == ROLE_NETD && status == 0)
 		return; /* its work is done */
 	if (role == ROLE_QEMU || role == ROLE_VIRTIOFSD) {
-		log_info("%s %s", role_name(role), how);
-		tell_exit(s, ROLE_FRONTEND, role, status);
-		if (role == ROLE_QEMU)
-			tell_exit(s, ROLE_VMMD, role, status);
+		vm_part_ended(s, role, status, how);
 		return;
 	}
 	if (status != 0 || role != ROLE_FRONTEND)
@@ -210,6 +245,7 @@ static void reap(struct supervisor *s)
 static void kill_vm(struct supervisor *s, enum role by)
 {
 	log_info("%s asks for the end of the VM", role_name(by));
+	s->vm_ends = true;
 	if (s->vm_kill < 0 || write(s->vm_kill, "1", 1) != 1) {
 		log_error("no cgroup.kill: the sandbox ends with the VM");
 		s->over = true;
@@ -392,6 +428,10 @@ static int join_cgroup(struct supervisor *s, struct error *err)
 	r = cgroup_join(&c, err);
 	if (r < 0)
 		return r;
+	/* A cgroup that was there before us may have counted already. */
+	s->oom = cgroup_open_oom_kills(&c);
+	if (s->oom >= 0 && !cgroup_oom_kills(s->oom, &s->oom_kills))
+		fd_close(&s->oom);
 	s->vm_kill = -1;
 	if (c.v2) {
 		cgroup_file(&c, 0, "vm", "cgroup.kill", path);

@@ -17,7 +17,7 @@ static void lost_after(const struct hostile_target *t, int (*ctl)(void), enum ct
 void hostile_supervisor(const struct hostile_target *t, int (*ctl)(void), unsigned takes)
 {
 	static const uint16_t types[] = { 0, CTL_READY, CTL_FAILED, CTL_LOCK, CTL_CHILD_EXIT,
-		CTL_KILL_VM, CTL_STOP, CTL_GO, CTL_GO + 1, UINT16_MAX };
+		CTL_KILL_VM, CTL_STOP, CTL_GO, CTL_OOM, CTL_OOM + 1, UINT16_MAX };
 	unsigned n = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++)

@@ -462,4 +462,4 @@ static int ctl(void)
 	return fx.fd[P_CTL];
 }
 
-TEST(supervisor) { hostile_supervisor(&netd, ctl, 1U << CTL_CHILD_EXIT); }
+TEST(supervisor) { hostile_supervisor(&netd, ctl, 1U << CTL_CHILD_EXIT | 1U << CTL_OOM); }

@@ -136,6 +136,9 @@ static struct {
 	int vhost, sock;
 } vsock;
 
+/* Directories that look like the sandbox's cgroup in each hierarchy, v2 first; "": there is no such one. */
+static char cgroups[2][160];
+
 static void spawn(struct rig *rig, int log)
 {
 	char libexec[128], dir[128], uid_base[64], cid[32];
@@ -144,7 +147,7 @@ static void spawn(struct rig *rig, int log)
 		"network_queues=1", "disable_vhost_net=1", uid_base,
 		"vcpus=1", "memory_mib=64", "max_vcpus=1",
 		"max_memory_mib=64", "overhead_millicpus=0", "overhead_memory_mib=0", "hello_timeout_ms=1000", "vm_oom_score_adj=1000",
-		"t0_us=0", cid, NULL };
+		"t0_us=0", cid, cgroups[0][0] ? cgroups[0] : NULL, cgroups[1][0] ? cgroups[1] : NULL, NULL };
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	snprintf(libexec, sizeof(libexec), "libexec=%s", rig->dir);
@@ -394,6 +397,179 @@ TEST(the_end_of_the_vm_is_told)
 	rig_done(&rig);
 }
 
+/* ---- the host's OOM killer ---- */
+
+/* What the kernel says. */
+#define V1(n) "oom_kill_disable 0\nunder_oom 0\noom_kill " #n "\n"
+#define V2(n) "low 0\nhigh 0\nmax 9\noom " #n "\noom_kill " #n "\noom_group_kill 0\n"
+
+static char cgroup_root[64];
+
+static void write_in(const char *dir, const char *file, const char *text)
+{
+	char path[256];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, file);
+	f = fopen(path, "w");
+	CHECK(f && fputs(text, f) >= 0 && fclose(f) == 0);
+}
+
+static void make_cgroup(char *option, const char *name, bool v2)
+{
+	static const char *const children[] = { "shim", "vm" };
+	char dir[128], child[160];
+
+	snprintf(dir, sizeof(dir), "%s/%s", cgroup_root, name);
+	CHECK(mkdir(dir, 0700) == 0);
+	snprintf(option, sizeof(cgroups[0]), "cgroup=%s", dir);
+	write_in(dir, v2 ? "cgroup.kill" : "cgroup.procs", "");
+	for (size_t i = 0; v2 && i < ARRAY_SIZE(children); i++) {
+		snprintf(child, sizeof(child), "%s/%s", dir, children[i]);
+		CHECK(mkdir(child, 0700) == 0);
+		write_in(child, "cgroup.procs", "");
+		write_in(child, "cgroup.kill", "");
+	}
+}
+
+/* Which hierarchies the host has. */
+enum host { HOST_V1, HOST_HYBRID, HOST_V2 };
+
+/* In the hierarchy that has the memory controller; NULL: none has. */
+static void kernel_says(enum host host, const char *text)
+{
+	if (text)
+		write_in(strchr(cgroups[host == HOST_HYBRID], '/'),
+			host == HOST_V2 ? "memory.events" : "memory.oom_control", text);
+}
+
+static void make_host(enum host host)
+{
+	strcpy(cgroup_root, "/tmp/bulkhead-cgroup-XXXXXX");
+	CHECK(mkdtemp(cgroup_root));
+	memset(cgroups, 0, sizeof(cgroups));
+	if (host != HOST_V1)
+		make_cgroup(cgroups[0], "v2", true);
+	if (host != HOST_V2)
+		make_cgroup(cgroups[host == HOST_HYBRID], "memory", false);
+}
+
+static void remove_host(void)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command), "rm -r %s", cgroup_root);
+	CHECK_INT(system(command), 0); /* NOLINT */
+	memset(cgroups, 0, sizeof(cgroups));
+}
+
+/* QEMU or virtiofsd ends, by SIGKILL or with status 1, having been counted or not: is it told as OOM? */
+static void check_oom(enum host host, enum role role, bool killed, const char *before,
+	const char *after, bool told)
+{
+	struct ctl_msg msg;
+	struct rig rig;
+	int status = killed ? 137 : 1;
+
+	make_host(host);
+	kernel_says(host, before);
+	rig_up(&rig);
+	kernel_says(host, after);
+	if (killed)
+		CHECK_INT(kill(rig.role[role].pid, SIGKILL), 0);
+	else
+		end_role(&rig, role, 1);
+	if (told) {
+		hear(&rig, ROLE_FRONTEND, CTL_OOM, &msg);
+		CHECK(msg.role == role && msg.status == status);
+	}
+	hear(&rig, ROLE_FRONTEND, CTL_CHILD_EXIT, &msg);
+	CHECK(msg.role == role && msg.status == status);
+	if (role == ROLE_QEMU)
+		hear(&rig, ROLE_VMMD, CTL_CHILD_EXIT, &msg);
+	fd_close(&rig.role[role].ctl);
+	silence(&rig);
+	say(&rig, ROLE_FRONTEND, CTL_STOP);
+	ended(&rig, 0, told ? "the host's OOM killer ended" : "phase=lock");
+	rig_done(&rig);
+	remove_host();
+}
+
+TEST(the_hosts_oom_killer_is_told_before_the_end)
+{
+	need_root();
+	check_oom(HOST_V1, ROLE_QEMU, true, V1(0), V1(1), true);
+	check_oom(HOST_HYBRID, ROLE_QEMU, true, V1(0), V1(1), true);
+	check_oom(HOST_V2, ROLE_QEMU, true, V2(0), V2(2), true);
+	/* A cgroup that was there before. */
+	check_oom(HOST_V2, ROLE_QEMU, true, V2(3), V2(4), true);
+	/* The one of virtiofsd's processes that is left ends by itself. */
+	check_oom(HOST_HYBRID, ROLE_VIRTIOFSD, true, V1(0), V1(1), true);
+	check_oom(HOST_HYBRID, ROLE_VIRTIOFSD, false, V1(0), V1(1), true);
+}
+
+TEST(an_end_that_the_oom_killer_has_no_part_in)
+{
+	need_root();
+	check_oom(HOST_HYBRID, ROLE_QEMU, true, V1(0), V1(0), false);
+	check_oom(HOST_V2, ROLE_QEMU, true, V2(3), V2(3), false);
+	check_oom(HOST_V2, ROLE_VIRTIOFSD, true, V2(3), V2(3), false);
+	/* Not by SIGKILL: somebody else was counted. */
+	check_oom(HOST_HYBRID, ROLE_QEMU, false, V1(0), V1(1), false);
+	/* Nobody counts, or who knows what. */
+	check_oom(HOST_HYBRID, ROLE_QEMU, true, NULL, NULL, false);
+	check_oom(HOST_V2, ROLE_QEMU, true, NULL, NULL, false);
+	check_oom(HOST_HYBRID, ROLE_QEMU, true, "oom_kill_disable 0\n", "oom_kill_disable 1\n", false);
+	check_oom(HOST_V2, ROLE_QEMU, true, V2(0), "oom_kill 1x\n", false);
+}
+
+/* What was counted is told once: an end that only follows is nobody's kill. */
+TEST(one_kill_is_told_once)
+{
+	struct ctl_msg msg;
+	struct rig rig;
+
+	need_root();
+	make_host(HOST_HYBRID);
+	kernel_says(HOST_HYBRID, V1(0));
+	rig_up(&rig);
+	kernel_says(HOST_HYBRID, V1(1));
+	CHECK_INT(kill(rig.role[ROLE_VIRTIOFSD].pid, SIGKILL), 0);
+	hear(&rig, ROLE_FRONTEND, CTL_OOM, &msg);
+	CHECK_INT(msg.role, ROLE_VIRTIOFSD);
+	hear(&rig, ROLE_FRONTEND, CTL_CHILD_EXIT, &msg);
+	CHECK_INT(kill(rig.role[ROLE_QEMU].pid, SIGKILL), 0); /* as the frontend asks for it */
+	hear(&rig, ROLE_FRONTEND, CTL_CHILD_EXIT, &msg);
+	CHECK_INT(msg.role, ROLE_QEMU);
+	rig_done(&rig);
+	remove_host();
+}
+
+/* QEMU is counted, and virtiofsd, which follows it or is killed with it, is seen first. */
+TEST(who_only_follows_is_not_named)
+{
+	struct ctl_msg msg;
+	struct rig rig;
+
+	need_root();
+	make_host(HOST_HYBRID);
+	kernel_says(HOST_HYBRID, V1(0));
+	rig_up(&rig);
+	kernel_says(HOST_HYBRID, V1(1));
+	say(&rig, ROLE_FRONTEND, CTL_KILL_VM); /* its agent is gone */
+	silence(&rig);
+	CHECK_INT(kill(rig.role[ROLE_VIRTIOFSD].pid, SIGKILL), 0);
+	hear(&rig, ROLE_FRONTEND, CTL_CHILD_EXIT, &msg);
+	CHECK_INT(msg.role, ROLE_VIRTIOFSD);
+	CHECK_INT(kill(rig.role[ROLE_QEMU].pid, SIGKILL), 0);
+	hear(&rig, ROLE_FRONTEND, CTL_OOM, &msg);
+	CHECK_INT(msg.role, ROLE_QEMU);
+	hear(&rig, ROLE_FRONTEND, CTL_CHILD_EXIT, &msg);
+	CHECK_INT(msg.role, ROLE_QEMU);
+	rig_done(&rig);
+	remove_host();
+}
+
 /* ---- what a role may say ---- */
 
 TEST(a_word_that_a_role_may_not_say_ends_all)
@@ -404,7 +580,7 @@ TEST(a_word_that_a_role_may_not_say_ends_all)
 	} words[] = {
 		{ ROLE_FRONTEND, CTL_READY }, { ROLE_FRONTEND, CTL_LOCK },
 		{ ROLE_FRONTEND, CTL_FAILED }, { ROLE_FRONTEND, CTL_CHILD_EXIT },
-		{ ROLE_FRONTEND, CTL_GO }, { ROLE_FRONTEND, 99 }, { ROLE_AGENTD, CTL_STOP },
+		{ ROLE_FRONTEND, CTL_GO }, { ROLE_FRONTEND, CTL_OOM }, { ROLE_FRONTEND, 99 }, { ROLE_AGENTD, CTL_STOP },
 		{ ROLE_AGENTD, CTL_KILL_VM }, { ROLE_VMMD, CTL_STOP }, { ROLE_MOUNTD, CTL_KILL_VM },
 		{ ROLE_MOUNTD, CTL_GO }, { ROLE_PERSISTD, CTL_KILL_VM }, { ROLE_NETD, CTL_STOP },
 		{ ROLE_QEMU, CTL_KILL_VM }, { ROLE_VIRTIOFSD, CTL_READY },
