@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "container.h"
 #include "rpc.h"
 
 #define STATS_MAX  96 /* lines of memory.stat that are told */
@@ -16,6 +15,22 @@
 char *cgroup_path(const char *id, const char *name)
 {
 	return xasprintf(CGROUP_ROOT "/%s/%s", id, name);
+}
+
+int cgroup_write(const char *id, const char *name, const char *text)
+{
+	_cleanup_free_ char *path = cgroup_path(id, name);
+
+	return file_write(path, text);
+}
+
+void cgroup_wait_empty(const char *name)
+{
+	_cleanup_free_ char *path = cgroup_path(name, "cgroup.events");
+	char text[256];
+
+	while (file_read(path, text, sizeof(text)) > 0 && flat_key(text, "populated"))
+		sleep_ms(2);
 }
 
 static bool read_text(const char *id, const char *name, char *buf, size_t size)

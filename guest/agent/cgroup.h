@@ -6,8 +6,16 @@
 #include "agent.pb-c.h"
 #include "util.h"
 
+#define CGROUP_ROOT "/sys/fs/cgroup/bulkhead"
+
 /* "/sys/fs/cgroup/bulkhead/<id>/<name>"; the caller frees. */
 char *cgroup_path(const char *id, const char *name);
+
+/* Write a file of it. 0 or -errno. */
+int cgroup_write(const char *id, const char *name, const char *text);
+
+/* Wait until no process is left in a cgroup below CGROUP_ROOT ("" for all). Job children only. */
+void cgroup_wait_empty(const char *name);
 
 /* Answers StatsContainer. */
 void cgroup_reply_stats(uint32_t stream, const char *id);

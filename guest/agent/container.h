@@ -6,16 +6,11 @@
 
 #include "rpc.h"
 
-#define CGROUP_ROOT "/sys/fs/cgroup/bulkhead"
-
 /* Collect every process that has ended. Called after each event. */
 void containers_reap(void);
 
 /* Go on with parked reads, when the host has taken what was queued for it. */
 void containers_resume(void);
-
-/* Wait until no process is left in a cgroup below CGROUP_ROOT ("" for all). Job children only. */
-void cgroup_wait_empty(const char *name);
 
 rpc_handler create_container, start_container, remove_container, update_container;
 rpc_handler pause_container, resume_container, stats_container, get_oom_event;

@@ -50,6 +50,12 @@ struct process *process_new(const char *exec_id, bool terminal, int stdio[3], st
 	return p;
 }
 
+void stdio_close(int stdio[3])
+{
+	for (int i = 0; i < 3; i++)
+		close_fd(&stdio[i]);
+}
+
 static void abort_parked(uint32_t *parked)
 {
 	if (*parked)
@@ -84,6 +90,12 @@ int process_set_terminal(struct process *p, int master_consume, struct error *er
 	p->out.watch.fd = fd_steal(&master);
 	p->in.watch.fd = fd_steal(&writer);
 	return 0;
+}
+
+int process_born(struct process *p, struct job_report *report, struct error *err)
+{
+	p->pid = report->pid;
+	return p->terminal ? process_set_terminal(p, fd_steal(&report->fd), err) : 0;
 }
 
 static void reply_status(uint32_t stream, int status)

@@ -18,6 +18,7 @@
 #define WAITERS_MAX 8
 
 struct job;
+struct job_report;
 
 struct stream {
 	struct watch watch; /* its descriptor is -1 after the end of the stream */
@@ -53,6 +54,10 @@ struct process {
  */
 struct process *process_new(const char *exec_id, bool terminal, int stdio[3], struct error *err);
 void process_free(struct process *p);
+void stdio_close(int stdio[3]);
+
+/* The process of a job exists: note its pid and terminal. */
+int process_born(struct process *p, struct job_report *report, struct error *err);
 
 /* Take the pty's master. The streams of a process with a terminal begin with this. */
 int process_set_terminal(struct process *p, int master_consume, struct error *err);

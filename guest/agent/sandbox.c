@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "agent.pb-c.h"
-#include "container.h"
+#include "cgroup.h"
 #include "job.h"
 #include "port.h"
 #include "storage.h"
