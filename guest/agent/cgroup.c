@@ -123,50 +123,68 @@ void cgroup_reply_stats(uint32_t stream, const char *id)
 	rpc_reply(stream, &response.base);
 }
 
-/* -- signals */
+/* -- the processes */
 
-static unsigned int signal_file(const char *path, int signal)
+static void each_of_file(const char *path, cgroup_process *fn, void *ctx)
 {
 	char *text = xcalloc(1, PROCS_TEXT), *save = NULL;
-	unsigned int n = 0;
 
 	(void)file_read(path, text, PROCS_TEXT);
 	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		pid_t pid = (pid_t)strtol(line, NULL, 10);
 
 		/* 0: a process of another pid namespace, which no container's is from here. */
-		if (pid > 1 && kill(pid, signal) == 0)
-			n++;
+		if (pid > 1)
+			fn(pid, ctx);
 	}
 	free(text);
-	return n;
 }
 
-static unsigned int signal_dir(const char *dir, int signal, unsigned int depth)
+static void each_of_dir(const char *dir, unsigned int depth, cgroup_process *fn, void *ctx)
 {
 	_cleanup_free_ char *procs = xasprintf("%s/cgroup.procs", dir);
-	unsigned int n = signal_file(procs, signal);
 	DIR *d = opendir(dir);
 	const struct dirent *e;
 
+	each_of_file(procs, fn, ctx);
 	while (d && depth < DEPTH_MAX && (e = readdir(d))) {
 		_cleanup_free_ char *sub = NULL;
 
 		if (e->d_type != DT_DIR || e->d_name[0] == '.')
 			continue;
 		sub = xasprintf("%s/%s", dir, e->d_name);
-		n += signal_dir(sub, signal, depth + 1);
+		each_of_dir(sub, depth + 1, fn, ctx);
 	}
 	if (d)
 		closedir(d);
-	return n;
+}
+
+void cgroup_each(const char *id, cgroup_process *fn, void *ctx)
+{
+	_cleanup_free_ char *dir = xasprintf(CGROUP_ROOT "/%s", id);
+
+	each_of_dir(dir, 0, fn, ctx);
+}
+
+struct signalled {
+	int signal;
+	unsigned int n;
+};
+
+static void signal_one(pid_t pid, void *ctx)
+{
+	struct signalled *s = ctx;
+
+	if (kill(pid, s->signal) == 0)
+		s->n++;
 }
 
 unsigned int cgroup_signal(const char *id, int signal)
 {
-	_cleanup_free_ char *dir = xasprintf(CGROUP_ROOT "/%s", id);
+	struct signalled s = { .signal = signal };
 
-	return signal_dir(dir, signal, 0);
+	cgroup_each(id, signal_one, &s);
+	return s.n;
 }
 
 /* -- limits */

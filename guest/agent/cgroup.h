@@ -20,6 +20,10 @@ void cgroup_wait_empty(const char *name);
 /* Answers StatsContainer. */
 void cgroup_reply_stats(uint32_t stream, const char *id);
 
+/* Calls fn for every process there, below and in sub-cgroups. */
+typedef void cgroup_process(pid_t pid, void *ctx);
+void cgroup_each(const char *id, cgroup_process *fn, void *ctx);
+
 /* Sends it to every process there, below and in sub-cgroups. The number of those it reached. */
 unsigned int cgroup_signal(const char *id, int signal);
 

@@ -14,5 +14,5 @@ void containers_resume(void);
 
 rpc_handler create_container, start_container, remove_container, update_container;
 rpc_handler pause_container, resume_container, stats_container, get_oom_event;
-rpc_handler exec_process, signal_process, wait_process;
+rpc_handler exec_process, signal_process, wait_process, list_processes;
 rpc_handler read_stdout, read_stderr, write_stdin, close_stdin, tty_win_resize;

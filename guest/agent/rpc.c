@@ -71,15 +71,21 @@ static void send_response(uint32_t stream, const Ttrpc__Response *response)
 	port_send(stream, FRAME_RESPONSE, bytes, len);
 }
 
-void rpc_reply(uint32_t stream, const ProtobufCMessage *message)
+void rpc_reply_packed(uint32_t stream, uint8_t *payload, size_t len)
 {
 	Ttrpc__Response response = TTRPC__RESPONSE__INIT;
+
+	response.payload.len = len;
+	response.payload.data = payload;
+	send_response(stream, &response);
+}
+
+void rpc_reply(uint32_t stream, const ProtobufCMessage *message)
+{
 	size_t len = protobuf_c_message_get_packed_size(message);
 	_cleanup_free_ uint8_t *payload = xcalloc(1, len + 1);
 
-	response.payload.len = protobuf_c_message_pack(message, payload);
-	response.payload.data = payload;
-	send_response(stream, &response);
+	rpc_reply_packed(stream, payload, protobuf_c_message_pack(message, payload));
 }
 
 void rpc_reply_empty(uint32_t stream)

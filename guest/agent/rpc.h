@@ -27,6 +27,8 @@ extern const size_t rpc_method_count;
 void rpc_frame(uint32_t stream, uint8_t type, uint8_t flags, const uint8_t *data, size_t len);
 
 void rpc_reply(uint32_t stream, const ProtobufCMessage *message);
+/* With a message that is packed already. */
+void rpc_reply_packed(uint32_t stream, uint8_t *payload, size_t len);
 void rpc_reply_empty(uint32_t stream);
 void rpc_reply_error(uint32_t stream, const struct error *err);
 void rpc_fail(uint32_t stream, enum code code, const char *fmt, ...) _printf_(3, 4);

@@ -1,5 +1,6 @@
 /* Everything the agent answers. Any other request is Unimplemented. */
 #include "agent.pb-c.h"
+#include "bulkhead.pb-c.h"
 #include "container.h"
 #include "network.h"
 #include "rpc.h"
@@ -7,6 +8,7 @@
 
 #define AGENT  "grpc.AgentService"
 #define HEALTH "grpc.Health"
+#define OURS   "bulkhead.AgentService"
 
 const struct rpc_method rpc_methods[] = {
 	{ AGENT, "CreateSandbox", &grpc__create_sandbox_request__descriptor, create_sandbox },
@@ -41,6 +43,8 @@ const struct rpc_method rpc_methods[] = {
 
 	{ HEALTH, "Check", &grpc__check_request__descriptor, health_check },
 	{ HEALTH, "Version", &grpc__check_request__descriptor, health_version },
+
+	{ OURS, "ListProcesses", &bulkhead__list_processes_request__descriptor, list_processes },
 };
 
 const size_t rpc_method_count = ARRAY_SIZE(rpc_methods);

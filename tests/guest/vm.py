@@ -19,6 +19,7 @@ SHARE = "/run/kata-containers/shared/containers"
 SHM = "/run/kata-containers/sandbox/shm"
 AGENT = "grpc.AgentService"
 HEALTH = "grpc.Health"
+OURS = "bulkhead.AgentService"
 
 
 # -- protobuf
@@ -329,6 +330,12 @@ class Vm:
 
     def signal(self, cid, number, exec_id=""):
         self.call("SignalProcess", msg(1, cid, 2, exec_id, 3, number))
+
+    def processes(self, cid, timeout=60):
+        """([(pid, exec id or None, command)], how many more)"""
+        answer = self.call("ListProcesses", msg(1, cid), OURS, timeout)
+        return [(p[1][0], p.get(3, [b""])[0].decode() if 2 in p else None, p[4][0])
+                for p in map(decode, answer.get(1, []))], answer.get(2, [0])[0]
 
     def wait(self, cid, exec_id="", timeout=60):
         return self.call("WaitProcess", msg(1, cid, 2, exec_id), timeout=timeout).get(1, [0])[0]
