@@ -10,14 +10,13 @@
 
 #include "agent.pb-c.h"
 #include "agentd/text.h"
+#include "bulkhead.pb-c.h"
 #include "common/clock.h"
 #include "common/fd.h"
 #include "common/fdio.h"
 #include "ipc/alloc.h"
 #include "ipc/ttrpc.h"
 #include "ttrpc.pb-c.h"
-
-#define SERVICE "grpc.AgentService"
 
 /* Answered late or never, an entry stays until the answer comes: this is how many may. */
 #define CALLS_MAX 8192
@@ -36,48 +35,53 @@
 
 #define SECONDS(n) ((n) * 1000)
 
-const struct agent_method agent_create_sandbox = { "CreateSandbox", &grpc__empty__descriptor,
-	SECONDS(60) };
-const struct agent_method agent_update_interface = { "UpdateInterface",
-	&types__interface__descriptor, SECONDS(10) };
-const struct agent_method agent_add_arp_neighbors = { "AddARPNeighbors", &grpc__empty__descriptor,
-	SECONDS(10) };
-const struct agent_method agent_update_routes = { "UpdateRoutes", &grpc__routes__descriptor,
-	SECONDS(10) };
-const struct agent_method agent_create_container = { "CreateContainer", &grpc__empty__descriptor,
-	SECONDS(60) };
-const struct agent_method agent_start_container = { "StartContainer", &grpc__empty__descriptor,
-	SECONDS(60) };
-const struct agent_method agent_remove_container = { "RemoveContainer", &grpc__empty__descriptor,
-	SECONDS(12) };
-const struct agent_method agent_signal_process = { "SignalProcess", &grpc__empty__descriptor,
-	SECONDS(3) };
-const struct agent_method agent_close_stdin = { "CloseStdin", &grpc__empty__descriptor,
-	SECONDS(10) };
-const struct agent_method agent_exec_process = { "ExecProcess", &grpc__empty__descriptor,
-	SECONDS(60) };
-const struct agent_method agent_tty_win_resize = { "TtyWinResize", &grpc__empty__descriptor,
-	SECONDS(10) };
-const struct agent_method agent_pause_container = { "PauseContainer", &grpc__empty__descriptor,
-	SECONDS(10) };
-const struct agent_method agent_resume_container = { "ResumeContainer", &grpc__empty__descriptor,
-	SECONDS(10) };
-const struct agent_method agent_update_container = { "UpdateContainer", &grpc__empty__descriptor,
-	SECONDS(60) };
-const struct agent_method agent_online_cpu_mem = { "OnlineCPUMem", &grpc__empty__descriptor,
-	SECONDS(12) };
-const struct agent_method agent_stats_container = { "StatsContainer",
-	&grpc__stats_container_response__descriptor, SECONDS(10) };
-const struct agent_method agent_get_oom_event = { "GetOOMEvent", &grpc__oomevent__descriptor, 0 };
+#define KATA(...) { "grpc.AgentService", __VA_ARGS__ }
+#define OURS(...) { "bulkhead.AgentService", __VA_ARGS__ } /* ipc/agent/bulkhead.proto */
+
+const struct agent_method agent_create_sandbox =
+	KATA("CreateSandbox", &grpc__empty__descriptor, SECONDS(60));
+const struct agent_method agent_update_interface =
+	KATA("UpdateInterface", &types__interface__descriptor, SECONDS(10));
+const struct agent_method agent_add_arp_neighbors =
+	KATA("AddARPNeighbors", &grpc__empty__descriptor, SECONDS(10));
+const struct agent_method agent_update_routes =
+	KATA("UpdateRoutes", &grpc__routes__descriptor, SECONDS(10));
+const struct agent_method agent_create_container =
+	KATA("CreateContainer", &grpc__empty__descriptor, SECONDS(60));
+const struct agent_method agent_start_container =
+	KATA("StartContainer", &grpc__empty__descriptor, SECONDS(60));
+const struct agent_method agent_remove_container =
+	KATA("RemoveContainer", &grpc__empty__descriptor, SECONDS(12));
+const struct agent_method agent_signal_process =
+	KATA("SignalProcess", &grpc__empty__descriptor, SECONDS(3));
+const struct agent_method agent_close_stdin =
+	KATA("CloseStdin", &grpc__empty__descriptor, SECONDS(10));
+const struct agent_method agent_exec_process =
+	KATA("ExecProcess", &grpc__empty__descriptor, SECONDS(60));
+const struct agent_method agent_tty_win_resize =
+	KATA("TtyWinResize", &grpc__empty__descriptor, SECONDS(10));
+const struct agent_method agent_pause_container =
+	KATA("PauseContainer", &grpc__empty__descriptor, SECONDS(10));
+const struct agent_method agent_resume_container =
+	KATA("ResumeContainer", &grpc__empty__descriptor, SECONDS(10));
+const struct agent_method agent_update_container =
+	KATA("UpdateContainer", &grpc__empty__descriptor, SECONDS(60));
+const struct agent_method agent_online_cpu_mem =
+	KATA("OnlineCPUMem", &grpc__empty__descriptor, SECONDS(12));
+const struct agent_method agent_stats_container =
+	KATA("StatsContainer", &grpc__stats_container_response__descriptor, SECONDS(10));
+const struct agent_method agent_get_oom_event = KATA("GetOOMEvent", &grpc__oomevent__descriptor, 0);
+const struct agent_method agent_list_processes =
+	OURS("ListProcesses", &bulkhead__list_processes_response__descriptor, SECONDS(1));
 /* These wait for a process, which may do nothing for years. */
-const struct agent_method agent_wait_process = { "WaitProcess",
-	&grpc__wait_process_response__descriptor, 0 };
-const struct agent_method agent_read_stdout = { "ReadStdout",
-	&grpc__read_stream_response__descriptor, 0 };
-const struct agent_method agent_read_stderr = { "ReadStderr",
-	&grpc__read_stream_response__descriptor, 0 };
-const struct agent_method agent_write_stdin = { "WriteStdin",
-	&grpc__write_stream_response__descriptor, 0 };
+const struct agent_method agent_wait_process =
+	KATA("WaitProcess", &grpc__wait_process_response__descriptor, 0);
+const struct agent_method agent_read_stdout =
+	KATA("ReadStdout", &grpc__read_stream_response__descriptor, 0);
+const struct agent_method agent_read_stderr =
+	KATA("ReadStderr", &grpc__read_stream_response__descriptor, 0);
+const struct agent_method agent_write_stdin =
+	KATA("WriteStdin", &grpc__write_stream_response__descriptor, 0);
 
 struct agent_call {
 	struct agent_call *next; /* in its bucket */
@@ -153,6 +157,11 @@ static void call_removed(struct agent_client *c)
 int64_t agent_client_idle_us(const struct agent_client *c)
 {
 	return c->idle_us + (c->n_calls == 0 && c->hello ? clock_us() - c->idle_since_us : 0);
+}
+
+unsigned agent_client_unanswered(const struct agent_client *c)
+{
+	return c->n_calls;
 }
 
 static void call_free(struct agent_client *c, struct agent_call **at)
@@ -495,7 +504,7 @@ static struct frame *make_frame(const struct agent_method *method, uint32_t stre
 	size_t len = protobuf_c_message_get_packed_size(message);
 	struct frame *f;
 
-	request.service = (char[]){ SERVICE };
+	request.service = (char *)method->service;
 	request.method = (char *)method->name;
 	request.timeout_nano = (int64_t)method->timeout_ms * 1000000;
 	payload = len <= TTRPC_DATA_MAX ? malloc(len ? len : 1) : NULL;

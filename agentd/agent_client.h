@@ -26,7 +26,7 @@ struct agent_client;
 
 /* One method: its name, what it answers, and how long it may take. */
 struct agent_method {
-	const char *name;
+	const char *service, *name;
 	const ProtobufCMessageDescriptor *reply;
 	int timeout_ms; /* 0: for ever */
 };
@@ -52,6 +52,7 @@ extern const struct agent_method agent_update_container;
 extern const struct agent_method agent_online_cpu_mem;
 extern const struct agent_method agent_stats_container;
 extern const struct agent_method agent_get_oom_event;
+extern const struct agent_method agent_list_processes;
 
 struct agent_ops {
 	/* It has said hello, as it must. */
@@ -78,6 +79,9 @@ const struct error *agent_client_lost(const struct agent_client *c);
 
 /* How long it has had nothing to do for us since its hello: the host's share of a start. */
 int64_t agent_client_idle_us(const struct agent_client *c);
+
+/* The questions it has not answered, those whose time is up included. */
+unsigned agent_client_unanswered(const struct agent_client *c);
 
 /* Declares it lost: the caller has seen it break the protocol. */
 void agent_client_lose(struct agent_client *c, const struct error *reason);

@@ -707,6 +707,7 @@ static const struct {
 	{ AGENTD_ONLINE, AGENTD_READY, handle_online },
 	{ AGENTD_UPDATE, ~0U, handle_update },
 	{ AGENTD_STATS, ~0U, handle_stats },
+	{ AGENTD_PROCESSES, ~0U, handle_processes },
 };
 
 static int request_new(struct agentd *a, const struct ipc_packet *p, struct request **ret,

@@ -23,6 +23,9 @@ Ipc__Limits limits_of(const Grpc__LinuxResources *r);
 /* Asks for the next news of memory that ran out. Once; it goes on by itself. */
 void oom_listen(struct agentd *a);
 
+/* processes.c */
+verb handle_processes;
+
 /* -- handlers.c */
 
 /* Answers, NULL with an empty reply, and releases the request. */

@@ -74,6 +74,7 @@ static const struct ipc_message frontend_agentd_rows[] = {
 	{ AGENTD_OOM, "oom", EVENT(agentd_oom) },
 	{ AGENTD_LIMITS, "limits", REQ_R(agentd_limits) },
 	{ AGENTD_ONLINE, "online", REQ(agentd_online) },
+	{ AGENTD_PROCESSES, "processes", REQ_R(agentd_processes) },
 };
 TABLE(frontend_agentd, "frontend-agentd");
 

@@ -61,6 +61,7 @@ enum agentd_msg {
 	AGENTD_OOM,
 	AGENTD_LIMITS,
 	AGENTD_ONLINE,
+	AGENTD_PROCESSES,
 };
 enum persistd_msg { PERSISTD_RECORD = 1, PERSISTD_FORGET };
 enum slot_msg { SLOT_ARG = 1, SLOT_FD, SLOT_EXEC };
@@ -101,3 +102,6 @@ extern const struct ipc_channel *const ipc_channels[];
 /* Of what AGENTD_TEXT brings under one number, and in one packet of it. */
 #define AGENTD_TEXT_MAX	 ((size_t)256 << 10)
 #define AGENTD_TEXT_PART ((size_t)15 << 10)
+
+/* Of one process in the answer to AGENTD_PROCESSES. */
+#define AGENTD_COMMAND_MAX ((size_t)128)

@@ -1,4 +1,4 @@
-foreach(part start life exec lies order)
+foreach(part start life exec processes lies order)
 	bulkhead_test(test_agentd_${part} proc
 		SOURCES ${CMAKE_CURRENT_LIST_DIR}/agentd_${part}.c
 			${CMAKE_CURRENT_LIST_DIR}/agentd_scripted.c ${CMAKE_CURRENT_LIST_DIR}/agentd_rig.c

@@ -34,6 +34,7 @@ static const struct {
 	{ "OnlineCPUMem", &grpc__online_cpumem_request__descriptor },
 	{ "StatsContainer", &grpc__stats_container_request__descriptor },
 	{ "GetOOMEvent", &grpc__get_oomevent_request__descriptor },
+	{ "ListProcesses", &bulkhead__list_processes_request__descriptor },
 };
 
 uint32_t guest_oom_stream;
@@ -117,7 +118,8 @@ static bool any_next(int fd, struct guest_request *ret)
 	CHECK(recv_all(fd, data, h.length));
 	request = ttrpc__request__unpack(NULL, h.length, data);
 	CHECK(request);
-	CHECK_STR(request->service, "grpc.AgentService");
+	CHECK_STR(request->service, strcmp(request->method, "ListProcesses") == 0 ?
+			"bulkhead.AgentService" : "grpc.AgentService");
 	ret->stream = h.stream;
 	snprintf(ret->method, sizeof(ret->method), "%s", request->method);
 	ret->message = decode(request->method, &request->payload);

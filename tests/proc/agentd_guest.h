@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "agent.pb-c.h"
+#include "bulkhead.pb-c.h"
 #include "ipc/ttrpc.h"
 
 struct guest_request {
