@@ -9,6 +9,7 @@
  *	disks.c         which disks the VM has, and for whom
  *	exec.c          Exec as a flow over mountd, agentd; the end of an exec
  *	control.c       Pause, Resume, Stats, ResizePty
+ *	pids.c          Pids
  *	update.c        Update as a flow over agentd, vmmd: a VM that grows
  *	delete.c        Delete as a flow; Shutdown
  *	exit.c          an exit: recorded, published, told
@@ -168,6 +169,9 @@ void handle_resume(void *ctx, struct rpc *rpc);
 void handle_update(void *ctx, struct rpc *rpc);
 void handle_stats(void *ctx, struct rpc *rpc);
 void handle_resize(void *ctx, struct rpc *rpc);
+
+/* pids.c: the same */
+void handle_pids(void *ctx, struct rpc *rpc);
 
 /* task_service.c: what a request is about, if it exists for everybody; else NULL with err. */
 struct process *find_process(struct frontend *fe, const char *id, const char *exec_id,
