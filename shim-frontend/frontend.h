@@ -100,6 +100,7 @@ struct frontend {
 	bool sandbox_created; /* the VM is up and the guest has its sandbox */
 	/* code set: no container can be created any more, and why */
 	struct error broken;
+	unsigned asking; /* Pids that wait for agentd */
 
 	bool shutting_down;
 	struct task shutdown;

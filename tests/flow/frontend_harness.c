@@ -255,6 +255,7 @@ static void send_reply(struct fx *fx, enum peer_nr p, const struct ipc_header *h
 	Ipc__NetdScanReply scan = IPC__NETD_SCAN_REPLY__INIT;
 	Ipc__AgentdConnectReply hello = IPC__AGENTD_CONNECT_REPLY__INIT;
 	Ipc__AgentdStatsReply stats = IPC__AGENTD_STATS_REPLY__INIT;
+	Ipc__AgentdProcessesReply processes = IPC__AGENTD_PROCESSES_REPLY__INIT;
 	Ipc__AgentdCreateContainerReply created = IPC__AGENTD_CREATE_CONTAINER_REPLY__INIT;
 	Ipc__AgentdLimitsReply told = IPC__AGENTD_LIMITS_REPLY__INIT;
 	Ipc__Limits limits = IPC__LIMITS__INIT;
@@ -304,6 +305,8 @@ static void send_reply(struct fx *fx, enum peer_nr p, const struct ipc_header *h
 	}
 	if (strcmp(row->name, "stats") == 0)
 		msg = &stats.base;
+	if (strcmp(row->name, "processes") == 0)
+		msg = fx->processes ? &fx->processes->base : &processes.base;
 	if (strcmp(row->name, "add_container") == 0)
 		msg = &fx_added(fx)->base;
 	if (strcmp(row->name, "open_events") == 0) {

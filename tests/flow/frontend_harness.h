@@ -9,6 +9,7 @@
 #include <protobuf-c/protobuf-c.h>
 #include <stdint.h>
 
+#include "ipc/agentd.pb-c.h"
 #include "ipc/ctl.h"
 #include "ipc/tables.h"
 #include "ipc/ttrpc.h"
@@ -75,6 +76,7 @@ struct fx {
 	int64_t created_with[3], limits[3]; /* quota, period, memory: what agentd says */
 	uint32_t plugged_mib, plugged_cpus; /* of ADD_MEMORY, ADD_CPU */
 	uint32_t online_vcpus, online_mib;  /* of the last ONLINE */
+	const Ipc__AgentdProcessesReply *processes; /* what PROCESSES is answered with; NULL: none */
 	uint32_t recorded;                 /* status of the last RECORD */
 	unsigned n_records;
 	const char *stdin_path; /* for fx_create() */

@@ -215,6 +215,12 @@ static void start_to_stats(void)
 	pending = fx_send_id(&c, "Stats", SANDBOX);
 }
 
+static void start_to_pids(void)
+{
+	run();
+	pending = fx_send_id(&c, "Pids", SANDBOX);
+}
+
 static void start_to_update(void)
 {
 	Containerd__UpdateTaskRequest r = CONTAINERD__UPDATE_TASK_REQUEST__INIT;
@@ -262,6 +268,7 @@ static const struct {
 	{ "vmmd.add_memory", start_to_grow },
 	{ "vmmd.add_cpu", start_to_grow },
 	{ "agentd.stats", start_to_stats },
+	{ "agentd.processes", start_to_pids },
 	{ "agentd.oom", run },
 	{ "agentd.exited", run },
 	{ "agentd.lost", run },
@@ -353,7 +360,7 @@ static void containerd_is_told(const struct ipc_message *row)
 	CHECK(fx_answer(&fx, &c, pending, &a, 2000));
 	/* Numbers that are wrong are numbers: it was answered before its peer was lost. */
 	CHECK(a.code != 0 || row->type == AGENTD_STATS || row->type == AGENTD_LIMITS ||
-		row->type == AGENTD_CREATE_CONTAINER);
+		row->type == AGENTD_PROCESSES || row->type == AGENTD_CREATE_CONTAINER);
 	CHECK(!fx_answer(&fx, &c, pending, &a, 0));
 }
 
