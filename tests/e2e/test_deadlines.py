@@ -98,7 +98,11 @@ def when_one_stands_still(ctx, role):
         pod.stop(role)
         from_memory("State", task.state, pod.running)
         from_memory("Connect", task.connect, pod.running)
-        from_memory("Pids", task.pids, pod.running)
+        from_memory("Pids of a stopped one", task.pids, pod.stopped)
+        for cid in (pod.running, pod.hand.id):  # containerd 1.7 asks it after its restart
+            said = timed("Pids", 1, task.processes, cid)
+            check(len(said) == 1 and said[0][0] == pod.sandbox.supervisor, said)
+            check(said[0][1] in ("", "starve") if role in SILENT else said[0][1].endswith(" - /bin/sleep 100000"), said)
         from_memory("Wait of a stopped one", task.wait, pod.stopped)
         from_memory("Wait of an exec that has ended", task.wait, pod.running, "ended")
         check_equal(timed("Delete of an exec that has ended", 0.1, task.delete, pod.running, "ended"),

@@ -223,9 +223,9 @@ def killed_by_a_signal(ctx):
 @test()
 def it_ends_with_its_container(ctx):
     with Sleeping(ctx) as s:
-        child = subprocess.Popen(s.c.exec_argv(s.id, "e", "sleep", "1000"), stdin=subprocess.DEVNULL,
+        child = subprocess.Popen(s.c.exec_argv(s.id, "ends", "sleep", "1000"), stdin=subprocess.DEVNULL,
                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        proc.wait_until(lambda: "e" in s.c.ctr("task", "ps", s.id).text, 20, "the exec is listed", poll=0.1)
+        proc.wait_until(lambda: "ends" in s.c.ctr("task", "ps", s.id).text, 20, "the exec is listed", poll=0.1)
         s.c.task_kill(s.id)
         check_equal(child.wait(30 * proc.patience), 137, child.stderr.read())
         s.c.wait_stopped(s.id)
@@ -373,16 +373,72 @@ def a_large_process(ctx):
         h.task.delete(h.id, "e")
 
 
+def shown(processes):
+    """[(exec id or "-", command)] of what Pids shows; the pids are the guest's."""
+    [(_, text)] = processes
+    lines = [line.split(" ", 2) for line in text.split("\n")]
+    check(all(pid.isdigit() for pid, _, _ in lines), text)
+    check_equal(len({pid for pid, _, _ in lines}), len(lines), text)
+    return [(eid, command) for _, eid, command in lines]
+
+
 @test(vm=True)
-def pids_names_the_execs(ctx):
-    with Hand(ctx) as h:
-        for eid in ("one", "two"):
-            h.task.exec(h.id, eid, process("sleep", "1000"))
-            h.task.start(h.id, eid)
+def pids_shows_what_runs(ctx):
+    with Hand(ctx, cmd=("/bin/sh", "-c", "sleep 1001 & sleep 1002; :")) as h:
+        h.task.exec(h.id, "one", process("sleep", "1003"))
+        h.task.start(h.id, "one")
+        h.task.exec(h.id, "two", process("sh", "-c", "sleep 1004; :", "\x1b[31m\n1 - fake", "x" * 200))
+        h.task.start(h.id, "two")
+        h.task.exec(h.id, "added", process("true"))
+        two = "sh -c sleep 1004; : [31m 1 - fake "
+        wanted = [("-", "/bin/sh -c sleep 1001 & sleep 1002; :"), ("one", "sleep 1003"), ("two", two.ljust(125, "x") + "..."),
+                  ("-", "sleep 1001"), ("-", "sleep 1002"), ("-", "sleep 1004")]
+        for _ in range(50):
+            said = shown(h.task.processes(h.id))
+            if sorted(said) == sorted(wanted):
+                break
+            time.sleep(0.1)
+        check_equal(said[0], wanted[0], "the init first")
+        check_equal(sorted(said), sorted(wanted))
         check_equal(h.task.pids(h.id), [h.hand.pid])
-        reply = h.task.call("Pids", b"\x0a" + bytes([len(h.id)]) + h.id.encode())
-        check(b"one" in reply[1][0] and b"two" in reply[1][0], reply)
+        h.task.pause(h.id)
+        check_equal(h.task.processes(h.id), [(h.hand.pid, "two one")], "paused")
+        h.task.resume(h.id)
         for eid in ("one", "two"):
             h.task.kill(h.id, 9, eid)
             check_equal(h.task.wait(h.id, eid), 137)
             h.task.delete(h.id, eid)
+        check_equal({eid for eid, _ in shown(h.task.processes(h.id))}, {"-"})
+        h.task.delete(h.id, "added")
+
+
+@test(vm=True)
+def pids_of_very_many(ctx):
+    """As many as fit are shown, the execs first, and the rest is counted."""
+    with Hand(ctx) as h:
+        h.task.exec(h.id, "crowd", process(
+            "sh", "-c", "mkfifo /f; exec 3<>/f; i=0; while [ $i -lt 150 ]; do (read x <&3) & i=$((i + 1)); done; touch /all; wait",
+            "x" * 200))
+        h.task.start(h.id, "crowd")
+        h.task.exec(h.id, "until", process("sh", "-c", "until [ -e /all ]; do sleep 0.1; done"))
+        h.task.start(h.id, "until")
+        check_equal(h.task.wait(h.id, "until", deadline=60), 0)
+        h.task.delete(h.id, "until")
+        [(pid, text)] = h.task.processes(h.id)
+        lines = text.split("\n")
+        check_equal(pid, h.hand.pid)
+        check_contains(lines[1], " crowd sh -c ")
+        check(100 < len(lines) < 150 and len(text) < 16384, f"{len(lines)} lines, {len(text)} bytes")
+        check_equal(lines[-1], f"- - ({152 - (len(lines) - 1)} more)")
+        h.task.kill(h.id, 9, "crowd")
+        check_equal(h.task.wait(h.id, "crowd"), 137)
+        h.task.delete(h.id, "crowd")
+
+
+@test(vm=True)
+def ctr_shows_what_runs(ctx):
+    with Sleeping(ctx) as s:
+        ps = s.c.ctr("task", "ps", s.id)
+        check_equal(ps.code, 0, ps)
+        check_contains(ps.text, str(s.pid))
+        check_contains(ps.text, "- sleep 100000")

@@ -308,6 +308,14 @@ static void open_start(void)
 	peer_ask(&run.frontend, AGENTD_START, &m.base);
 }
 
+static void open_processes(void)
+{
+	Ipc__AgentdProcesses m = IPC__AGENTD_PROCESSES__INIT;
+
+	m.index = 1;
+	peer_ask(&run.frontend, AGENTD_PROCESSES, &m.base);
+}
+
 static void open_answer(void)
 {
 	guest_answers_all(0, false);
@@ -315,7 +323,7 @@ static void open_answer(void)
 
 static void (*const opening[])(void) = {
 	open_connect, open_sandbox, open_answer, open_container, open_answer, open_start,
-	open_answer,
+	open_answer, open_processes,
 };
 
 /* ---- what happens next ---- */

@@ -177,6 +177,14 @@ class Task(Client):
     def pids(self, cid):
         return [first(decode(p), 1) for p in self.call("Pids", encode((1, cid))).get(1, [])]
 
+    def processes(self, cid):
+        """[(pid, text of its details)]"""
+        out = []
+        for info in map(decode, self.call("Pids", encode((1, cid))).get(1, [])):
+            details = decode(first(decode(first(info, 2, b"")), 2, b""))
+            out.append((first(info, 1), text(details, 1)))
+        return out
+
     def kill(self, cid, signal=9, exec_id="", every=False, deadline=10):
         self.call("Kill", encode((1, cid), (2, exec_id), (3, signal), (4, every)), deadline=deadline)
 
