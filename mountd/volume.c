@@ -13,10 +13,9 @@
 
 #include "common/fd.h"
 #include "common/fdio.h"
+#include "mountd/mountinfo.h"
 #include "mountd/paths.h"
 #include "mountd/tree.h"
-
-#define MOUNTINFO_MAX ((size_t)4 << 20)
 
 /* Not in linux/magic.h: from the kernel's fs/configfs, fs/fuse, net/sunrpc, ipc, fs/nfsd. */
 #define CONFIGFS_MAGIC 0x62656570
@@ -72,43 +71,6 @@ static int check_own(int source, const char *path, struct error *err)
 	return 0;
 }
 
-/* "\040" is a space: what mountinfo does to blanks and backslashes. */
-static void unescape(char *s)
-{
-	char *to = s;
-
-	for (; *s; s++)
-		if (s[0] == '\\' && s[1] && s[2] && s[3]) {
-			*to++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
-			s += 3;
-		} else {
-			*to++ = *s;
-		}
-	*to = '\0';
-}
-
-/* One line of mountinfo: the mount point and the type behind " - ". False: not readable. */
-static bool read_line(char *line, char **ret_point, char **ret_type)
-{
-	char *type = strstr(line, " - ");
-
-	if (!type)
-		return false;
-	for (int field = 0; field < 4 && line; field++) {
-		line = strchr(line, ' ');
-		if (line)
-			line++;
-	}
-	if (!line || line > type)
-		return false;
-	line[strcspn(line, " ")] = '\0';
-	unescape(line);
-	*ret_point = line;
-	*ret_type = type + 3;
-	(*ret_type)[strcspn(*ret_type, " ")] = '\0';
-	return true;
-}
-
 /* Is path, as a whole, the directory? What is hidden or gone is not; what cannot be looked at is. */
 static bool is_same(const char *path, const struct stat *dir)
 {
@@ -140,49 +102,26 @@ static bool is_beneath(const char *point, const struct stat *dir)
 
 static int check_line(char *line, const struct stat *dir, struct error *err)
 {
-	char *point, *type;
+	struct mountinfo m;
+	int r = mountinfo_parse(line, &m, err);
 
-	if (!read_line(line, &point, &type))
-		return error_set(err, EIO, "a line of mountinfo that cannot be read");
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < ARRAY_SIZE(forbidden); i++)
-		if (strcmp(type, forbidden[i].type) == 0 && is_beneath(point, dir))
-			return refuse(point, type, err);
+		if (strcmp(m.type, forbidden[i].type) == 0 && is_beneath(m.point, dir))
+			return refuse(m.point, m.type, err);
 	return 0;
-}
-
-/* A file of procfs, which has no size. The text, or NULL with err. */
-static char *read_all(int fd, struct error *err)
-{
-	char *text = malloc(MOUNTINFO_MAX);
-	size_t len = 0;
-	ssize_t n = 1;
-
-	while (text && n > 0 && len < MOUNTINFO_MAX - 1) {
-		n = read(fd, text + len, MOUNTINFO_MAX - 1 - len);
-		len += n > 0 ? (size_t)n : 0;
-	}
-	if (text && n == 0) {
-		text[len] = '\0';
-		return text;
-	}
-	error_set(err, EIO, "mountinfo cannot be read to its end");
-	free(text);
-	return NULL;
 }
 
 /* After the tree was cloned: what was mounted later is not in it. */
 static int check_beneath(int proc, const struct stat *dir, struct error *err)
 {
-	_cleanup_close_ int fd = path_open(proc, "self/mountinfo", O_RDONLY, 0);
-	_cleanup_free_ char *text = NULL;
+	_cleanup_free_ char *text = mountinfo_read(proc, err);
 	char *save = NULL;
 	int r = 0;
 
-	if (fd < 0)
-		return error_errno(err, -fd, "look for what is mounted in it");
-	text = read_all(fd, err);
 	if (!text)
-		return -EIO;
+		return -err->code;
 	for (char *line = strtok_r(text, "\n", &save); line && r == 0;
 		line = strtok_r(NULL, "\n", &save))
 		r = check_line(line, dir, err);
