@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/fdio.h"
+#include "common/log.h"
 #include "ipc/fds.h"
 #include "ipc/tables.h"
 #include "mountd/block.h"
@@ -33,6 +34,7 @@ struct uses {
 
 /* A container on its way. */
 struct adding {
+	struct helper *h;
 	struct mountd *m;
 	unsigned index;
 	const char *bundle; /* "": the first one */
@@ -299,6 +301,9 @@ struct volume_job {
 	struct volume {
 		enum volume_kind kind;
 		struct block block;
+		char name[FOLLOW_NAME_MAX];
+		bool readonly; /* all the way down */
+		bool shared;   /* says that what the container mounts goes to the host */
 	} volume;
 };
 
@@ -322,6 +327,9 @@ static int volume_work(void *ctx, struct fdlist *ret_fds, struct error *err)
 	job->volume.kind = job->volume.block.found ? VOLUME_DISK :
 			   is_memory		   ? VOLUME_MEMORY :
 						     VOLUME_SHARED;
+	snprintf(job->volume.name, sizeof(job->volume.name), "%s", volume.destination);
+	job->volume.readonly = volume.readonly_recursive;
+	job->volume.shared = volume.shared;
 	return 0;
 }
 
@@ -362,16 +370,32 @@ static int use_volume(struct adding *a, unsigned number, const struct block *b,
 	return 0;
 }
 
+/* Two fds: its stage is the second. */
+static int attach_volume(struct adding *a, const struct volume_job *job, const struct fdlist *fds,
+	struct error *err)
+{
+	struct follow what = { .index = a->index, .number = job->number,
+		.readonly = job->volume.readonly };
+	int r = share_attach_volume(&a->m->share, a->index, job->number, fds->fd[0], err);
+
+	memcpy(what.name, job->volume.name, sizeof(what.name));
+	return r < 0 || fds->n < 2 ? r : follow_add(a->h, &what, fds->fd[1], err);
+}
+
 static int place_volume(struct adding *a, const struct volume_job *job, struct fdlist *fds,
 	struct error *err)
 {
 	struct share *share = &a->m->share;
 	int r;
 
-	if (job->volume.kind != VOLUME_DISK && fds->n != 1)
+	if (job->volume.kind != VOLUME_DISK && fds->n != 1 && fds->n != 2)
 		return error_set(err, EIO, "the worker returned %zu fds", fds->n);
+	if (job->volume.shared)
+		log_warn("volume %s: what is mounted there in the container does not appear on the "
+			 "host: 'shared' is as 'slave'",
+			job->volume.name);
 	if (job->volume.kind == VOLUME_SHARED)
-		return share_attach_volume(share, a->index, job->number, fds->fd[0], err);
+		return attach_volume(a, job, fds, err);
 	if (job->volume.kind == VOLUME_MEMORY)
 		r = describe_memory(fds->fd[0], job->number, &a->memories, err);
 	else
@@ -470,8 +494,13 @@ static int attach(struct adding *a, struct error *err)
 	r = add_volumes(a, err);
 	if (r == 0)
 		r = add_devices(a, err);
-	if (r < 0 && share_unmount(&a->m->share, a->index, &ignored) == 0)
+	if (r == 0)
+		follow_all(a->h);
+	if (r < 0 && follow_unmount(a->h, a->index, &ignored) == 0 &&
+		share_unmount(&a->m->share, a->index, &ignored) == 0)
 		share_remove(&a->m->share, a->index, &ignored);
+	if (r < 0)
+		follow_forget(a->h, a->index);
 	return r;
 }
 
@@ -510,7 +539,7 @@ int add_container(struct helper *h, const Ipc__MountdAddContainer *req,
 {
 	CLEANUP(rootfs_plan_done) struct rootfs_plan plan = ROOTFS_PLAN_INIT;
 	struct mountd *m = h->ctx;
-	struct adding a = { .m = m, .index = req->index, .bundle = req->bundle, .plan = &plan,
+	struct adding a = { .h = h, .m = m, .index = req->index, .bundle = req->bundle, .plan = &plan,
 		.config = -1, .reply = ret, .known.index = req->index };
 	int r = read_plan(req, &plan, err);
 

@@ -88,16 +88,18 @@ static int handle_add_block(struct helper *h, const ProtobufCMessage *request,
 /* --------------------------------------------------------------- REMOVE_CONTAINER */
 
 struct remove_job {
-	struct share *share;
+	struct helper *h;
 	unsigned index;
 };
 
 static int remove_work(void *ctx, struct fdlist *ret_fds, struct error *err)
 {
 	const struct remove_job *job = ctx;
+	struct mountd *m = job->h->ctx;
+	int r = follow_unmount(job->h, job->index, err);
 
 	(void)ret_fds;
-	return share_unmount(job->share, job->index, err);
+	return r < 0 ? r : share_unmount(&m->share, job->index, err);
 }
 
 static int handle_remove_container(struct helper *h, const ProtobufCMessage *request,
@@ -105,7 +107,7 @@ static int handle_remove_container(struct helper *h, const ProtobufCMessage *req
 {
 	struct mountd *m = h->ctx;
 	const Ipc__MountdRemoveContainer *req = (const Ipc__MountdRemoveContainer *)request;
-	struct remove_job job = { .share = &m->share, .index = req->index };
+	struct remove_job job = { .h = h, .index = req->index };
 	CLEANUP(fdlist_done) struct fdlist fds = FDLIST_INIT;
 	int r;
 
@@ -122,6 +124,7 @@ static int handle_remove_container(struct helper *h, const ProtobufCMessage *req
 	/* In a worker: the end of an overlay writes out its upper file system. */
 	r = worker_run(&m->workers, "unmounting the rootfs", remove_work, &job,
 		WORKER_NOTHING, &fds, err);
+	follow_forget(h, job.index);
 	return r < 0 ? r : share_remove(&m->share, job.index, err);
 }
 

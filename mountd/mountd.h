@@ -6,6 +6,7 @@
 #include "common/options.h"
 #include "ipc/serve.h"
 #include "mountd/disks.h"
+#include "mountd/follow.h"
 #include "mountd/oom.h"
 #include "mountd/paths.h"
 #include "mountd/share.h"
@@ -34,6 +35,7 @@ struct mountd {
 	struct workers workers;
 	struct disks disks;
 	struct bundles known; /* of the containers that are there */
+	struct follows follows;
 	bool peer_lost; /* the frontend has asked for what no honest one asks for */
 };
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -56,31 +57,34 @@ static void unescape(char *s)
 	*to = '\0';
 }
 
-/* The mount point and the type behind " - ". False: not readable. */
-static bool read_line(char *line, char **ret_point, char **ret_type)
+/* False: not readable. */
+static bool read_line(char *line, struct mountinfo *ret)
 {
+	char *field[] = { NULL, NULL, NULL, NULL, NULL }; /* id, its parent's, device, root, point */
 	char *type = strstr(line, " - ");
 
-	if (!type)
-		return false;
-	for (int field = 0; field < 4 && line; field++) {
-		line = strchr(line, ' ');
-		if (line)
-			line++;
+	for (size_t i = 0; i < ARRAY_SIZE(field); i++) {
+		char *end = type ? strchr(line, ' ') : NULL;
+
+		if (!end || end > type)
+			return false;
+		*end = '\0';
+		field[i] = line;
+		line = end + 1;
 	}
-	if (!line || line > type)
-		return false;
-	line[strcspn(line, " ")] = '\0';
-	unescape(line);
-	*ret_point = line;
-	*ret_type = type + 3;
-	(*ret_type)[strcspn(*ret_type, " ")] = '\0';
+	ret->id = strtoull(field[0], NULL, 10);
+	ret->device = field[2];
+	ret->root = field[3];
+	ret->point = field[4];
+	unescape(ret->point);
+	ret->type = type + 3;
+	ret->type[strcspn(ret->type, " ")] = '\0';
 	return true;
 }
 
 int mountinfo_parse(char *line, struct mountinfo *ret, struct error *err)
 {
-	if (!read_line(line, &ret->point, &ret->type))
+	if (!read_line(line, ret))
 		return error_set(err, EIO, "a line of mountinfo that cannot be read");
 	return 0;
 }

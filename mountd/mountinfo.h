@@ -1,7 +1,7 @@
 /* What is mounted in M, as /proc/self/mountinfo says. For a worker: it is as long as the host's is. */
 #pragma once
 
-#include <stdbool.h>
+#include <stdint.h>
 
 #include "common/error.h"
 
@@ -10,6 +10,8 @@ char *mountinfo_read(int proc, struct error *err);
 
 /* Points into the line. */
 struct mountinfo {
+	uint64_t id;
+	char *device, *root; /* "8:1", and what of its file system is mounted */
 	char *point, *type;
 };
 

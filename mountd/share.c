@@ -232,6 +232,60 @@ int share_leave_volume(struct share *s, unsigned index, unsigned number, struct 
 		0;
 }
 
+static void stage_name(char ret[SHARE_PATH_MAX], unsigned index, unsigned number)
+{
+	snprintf(ret, SHARE_PATH_MAX, "c%u-v%u", index, number);
+}
+
+int share_stage_make(struct share *s, unsigned index, unsigned number, int mount,
+	struct error *err)
+{
+	char name[SHARE_PATH_MAX];
+
+	stage_name(name, index, number);
+	if (mkdirat(s->private, name, 0700) < 0 ||
+		move_mount(mount, "", s->private, name, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		return error_errno(err, errno, "mount the stage %s", name);
+	return 0;
+}
+
+int share_stage_unmount(struct share *s, unsigned index, unsigned number, struct error *err)
+{
+	char name[SHARE_PATH_MAX];
+	int r;
+
+	stage_name(name, index, number);
+	r = unmount_at(s->private, name);
+	return r < 0 && r != -ENOENT ? error_errno(err, -r, "unmount the stage %s", name) : 0;
+}
+
+void share_stage_remove(struct share *s, unsigned index, unsigned number)
+{
+	char name[SHARE_PATH_MAX];
+	int r;
+
+	stage_name(name, index, number);
+	r = remove_at(s->private, name);
+	if (r < 0 && r != -ENOENT)
+		log_warn("the stage %s stays mounted: errno %d", name, -r);
+}
+
+int share_stage_open(const struct share *s, unsigned index, unsigned number)
+{
+	char name[SHARE_PATH_MAX];
+
+	stage_name(name, index, number);
+	return path_open(s->private, name, O_PATH | O_DIRECTORY, PATH_BENEATH);
+}
+
+int share_volume_open(const struct share *s, unsigned index, unsigned number)
+{
+	char path[SHARE_PATH_MAX];
+
+	volume_path(path, index, number);
+	return path_open(s->share, path, O_PATH | O_DIRECTORY, PATH_BENEATH);
+}
+
 static const char *last_name(const char *path)
 {
 	return strrchr(path, '/') + 1;

@@ -9,7 +9,8 @@
  *		 namespace holds a slave copy of it; what is mounted here appears
  *		 there, and goes by umount.
  *	private	 beneath it, reached by its fd alone: where a worker gives layers
- *		 short names, and where virtiofsd's socket has a name for an instant.
+ *		 short names, where virtiofsd's socket has a name for an instant, and
+ *		 where stages lie (follow.h).
  */
 #pragma once
 
@@ -57,6 +58,19 @@ int share_attach_volume(struct share *s, unsigned index, unsigned number, int mo
 
 /* In its place an empty directory: the volume of this number is the guest's own. */
 int share_leave_volume(struct share *s, unsigned index, unsigned number, struct error *err);
+
+/*
+ * A stage of c<index>/v<number>, in the private tmpfs (follow.h): made of a detached mount,
+ * unmounted (for a worker), and its directory removed, which nothing is mounted on any more.
+ */
+int share_stage_make(struct share *s, unsigned index, unsigned number, int mount,
+	struct error *err);
+int share_stage_unmount(struct share *s, unsigned index, unsigned number, struct error *err);
+void share_stage_remove(struct share *s, unsigned index, unsigned number);
+
+/* The roots of both mounts, as O_PATH fds; -errno. */
+int share_stage_open(const struct share *s, unsigned index, unsigned number);
+int share_volume_open(const struct share *s, unsigned index, unsigned number);
 
 /*
  * Unmounts all of c<index>. May block on the file systems mounted there: for a

@@ -169,7 +169,26 @@ size_t spec_n_mounts(const struct spec *spec)
 	return spec->mounts ? json_object_array_length(spec->mounts) : 0;
 }
 
-/* The last of ro, rw and rro counts. */
+/* Of one mount alone or of all beneath it ("r"): the whole volume is followed, or nothing of it. */
+static void read_propagation(struct spec_mount *m, const char *option)
+{
+	static const struct {
+		const char *name;
+		bool follows, shared;
+	} words[] = {
+		{ "private", false, false },
+		{ "unbindable", false, false },
+		{ "slave", true, false },
+		{ "shared", true, true },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		if (strcmp(option, words[i].name) == 0 ||
+			(option[0] == 'r' && strcmp(option + 1, words[i].name) == 0))
+			m->follows = words[i].follows, m->shared = words[i].shared;
+}
+
+/* The last of ro, rw and rro counts, and the last that is about propagation. */
 static void read_option(struct spec_mount *m, const char *option)
 {
 	bool rro = strcmp(option, "rro") == 0;
@@ -180,6 +199,8 @@ static void read_option(struct spec_mount *m, const char *option)
 		m->bind = m->recursive = true;
 	else if (rro || strcmp(option, "ro") == 0 || strcmp(option, "rw") == 0)
 		m->readonly = rro || option[1] == 'o', m->readonly_recursive = rro;
+	else
+		read_propagation(m, option);
 }
 
 bool spec_mount(const struct spec *spec, size_t i, struct spec_mount *ret)

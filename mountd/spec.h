@@ -33,6 +33,8 @@ struct spec_mount {
 	const char *destination;
 	const char *source; /* NULL: none */
 	bool bind, recursive, readonly, readonly_recursive;
+	bool follows; /* what the host mounts in it later: slave, rslave, shared, rshared */
+	bool shared;  /* the latter two, which say more than can be */
 };
 
 /*

@@ -31,6 +31,18 @@ int tree_bind(int dir, bool recursive, struct error *err)
 	return fd_steal(&tree);
 }
 
+int tree_follow(int dir, bool recursive, struct error *err)
+{
+	_cleanup_close_ int tree = tree_clone(dir, recursive);
+	struct mount_attr attr = { .propagation = MS_SLAVE };
+
+	if (tree < 0 ||
+		mount_setattr(tree, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0U), &attr,
+			sizeof(attr)) < 0)
+		return error_errno(err, errno, "follow the host's mounts");
+	return fd_steal(&tree);
+}
+
 int tree_make_readonly(int tree, bool recursive, struct error *err)
 {
 	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };

@@ -59,7 +59,7 @@ static int refuse(const char *path, const char *type, struct error *err)
 		path, type);
 }
 
-static int check_own(int source, const char *path, struct error *err)
+int volume_check(int source, const char *path, struct error *err)
 {
 	struct statfs st;
 
@@ -154,7 +154,7 @@ static int make_tree(int proc, const struct spec_mount *m, int source, const str
 	/* In a file nothing can be mounted. */
 	bool recursive = m->recursive && S_ISDIR(st->st_mode);
 	_cleanup_close_ int tree = -1;
-	int r = check_own(source, m->source, err);
+	int r = volume_check(source, m->source, err);
 
 	if (r < 0)
 		return r;
@@ -173,13 +173,17 @@ static int make(const struct block_place *place, const struct spec_mount *m, str
 {
 	struct stat st;
 	_cleanup_close_ int source = open_source(m, &st, err);
-	int tree;
+	int tree, r;
 
 	if (source < 0)
 		return source;
 	if (S_ISBLK(st.st_mode))
 		return block_open_node(place, source, m->readonly, ret, ret_fds, err);
 	tree = make_tree(place->proc, m, source, &st, err);
+	r = tree < 0 ? tree : fdlist_add_consume(ret_fds, tree);
+	if (r < 0 || !m->follows || !S_ISDIR(st.st_mode))
+		return r;
+	tree = tree_follow(source, m->recursive, err);
 	return tree < 0 ? tree : fdlist_add_consume(ret_fds, tree);
 }
 

@@ -12,10 +12,14 @@
 /*
  * 0, or -errno with err. Of a directory or a file ret_fds gets the mount: nodev, and for the host's
  * kernel read-only as the options say: the topmost mount alone with "ro", all of them with "rro".
+ * Of a directory that follows the host's mounts it gets its stage, too (follow.h).
  * A block device is *ret instead, and becomes a disk.
  */
 int volume_make(const struct block_place *place, const struct spec_mount *m, struct block *ret,
 	struct fdlist *ret_fds, struct error *err);
+
+/* Is source, an fd, of a file system that a VM may have? path is for the sentence. 0, or -EPERM with err. */
+int volume_check(int source, const char *path, struct error *err);
 
 /*
  * An emptyDir whose medium is memory: a tmpfs that the kubelet has mounted on the

@@ -9,7 +9,7 @@ import subprocess
 from lib import image, lab, proc
 from lib.fuse import Fuse
 from lib.proc import Sandbox
-from lib.runner import check_contains, check_equal, test
+from lib.runner import check, check_contains, check_equal, test
 from test_exec import Sleeping
 
 
@@ -97,6 +97,70 @@ true""")
         check_equal((src.read("ro/there"), src.read("rofile"), sorted(os.listdir(src.path("ro")))),
                     ("ro/there\n", "rofile\n", ["inner", "there"]))
         check_equal(stat.filemode(os.stat(src.path("ro/there")).st_mode), "-rw-r--r--")
+
+
+SEEN_MS = 3000  # a second of the guest's cache, and what TCG makes of the rest
+
+
+def in_the_guest(s, condition):
+    """Milliseconds until a shell's condition holds there; None: it does not in ten times as long."""
+    script = f"for i in $(seq {SEEN_MS // 10}); do if {condition}; then echo $i; break; fi; usleep 100000; done"
+    text = s.exec("sh", "-c", script).text
+    return 100 * (int(text) - 1) if text else None
+
+
+@test(deadline=180, vm=True)
+def what_the_host_mounts_later(ctx):
+    """Mount propagation: from the host into a container that asks for it, and never back."""
+    base = os.path.join(lab.work_dir(), f"later-{ctx.new_id()}")
+    vol, late = f"{base}/vol", f"{base}/vol/late"
+    os.mkdir(base)
+    subprocess.run(["mount", "-t", "tmpfs", "base", base], check=True)
+    subprocess.run(["mount", "--make-shared", base], check=True)
+    os.makedirs(late)
+    options = [x for name in ("rslave", "rprivate", "rshared")
+               for x in ("--mount", f"type=bind,src={vol},dst=/{name},options=rbind:{name}")]
+    try:
+        with Sleeping(ctx, "--cap-add", "CAP_SYS_ADMIN", *options) as s:
+            # Looked at before: the guest remembers that nothing is there.
+            check_equal(s.exec("sh", "-c", "ls /rslave/late /rprivate/late /rshared/late | grep -c x").text, "0\n")
+            mount_late(late)
+            for name in ("rslave", "rshared"):
+                took = in_the_guest(s, f"[ -f /{name}/late/x ]")
+                check(took is not None and took <= SEEN_MS, f"a mount is seen after {took} ms")
+            check_equal(s.exec("sh", "-c", "cat /rslave/late/x; echo new > /rslave/late/new; ls -l /rprivate/late").text,
+                        "late\ntotal 0\n")
+            check_equal(sorted(os.listdir(late)), ["new", "x"])
+
+            # What the guest remembers of it does not hold the host.
+            subprocess.run(["umount", late], check=True)
+            took = in_the_guest(s, "! [ -e /rslave/late/x ]")
+            check(took is not None and took <= SEEN_MS, f"it is seen to be gone after {took} ms")
+
+            check_equal(s.exec("sh", "-c", "mkdir /rshared/own && mount -t tmpfs own /rshared/own && "
+                                           "echo x > /rshared/own/x && ls /rshared/own").text, "x\n")
+            check_equal(os.listdir(f"{vol}/own"), [])
+            with open("/proc/self/mountinfo") as f:
+                check("/own " not in f.read(), "a container's mount is on the host")
+            warned = [line for line in ctx.containerd.log().splitlines() if "does not appear on the host" in line]
+            check(any("volume /rshared: " in line for line in warned) and not any("/rslave" in line for line in warned),
+                  f"the log says of /rshared alone what cannot be: {warned}")
+            # One that outlives the container, and is used.
+            mount_late(late)
+            check(in_the_guest(s, "[ -f /rslave/late/x ]") is not None, "another one is seen")
+            with open(f"{late}/x") as busy:
+                s.c.remove(s.id)
+                check_equal(busy.read(), "late\n")
+            subprocess.run(["umount", late], check=True)
+    finally:
+        subprocess.run(["umount", "-R", base], check=True)
+        os.rmdir(base)
+
+
+def mount_late(late):
+    subprocess.run(["mount", "-t", "tmpfs", "late", late], check=True)
+    with open(f"{late}/x", "w") as f:
+        f.write("late\n")
 
 
 @test(vm=True)

@@ -324,6 +324,44 @@ TEST(config_json)
 	spec_done(&spec);
 }
 
+/* The last word counts. */
+TEST(what_a_mount_says_of_propagation)
+{
+	static const struct {
+		const char *options;
+		bool follows, shared;
+	} rows[] = {
+		{ "\"rbind\"", false, false },
+		{ "\"rbind\",\"rprivate\"", false, false },
+		{ "\"rbind\",\"private\",\"rw\"", false, false },
+		{ "\"rbind\",\"rslave\"", true, false },
+		{ "\"slave\",\"bind\",\"ro\"", true, false },
+		{ "\"rbind\",\"rshared\"", true, true },
+		{ "\"rbind\",\"shared\",\"rro\"", true, true },
+		{ "\"rbind\",\"rshared\",\"rslave\"", true, false },
+		{ "\"rbind\",\"rshared\",\"rprivate\"", false, false },
+		{ "\"rbind\",\"rslave\",\"runbindable\"", false, false },
+		{ "\"rbind\",\"rrslave\",\"slaves\",\"r\",\"\"", false, false },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct error err = ERROR_INIT;
+		struct spec_mount m;
+		struct spec spec;
+		char text[256];
+
+		snprintf(text, sizeof(text),
+			"{\"root\":{\"path\":\"r\"},\"linux\":{\"rootfsPropagation\":\"rshared\"},"
+			"\"mounts\":[{\"destination\":\"/d\",\"source\":\"/s\",\"options\":[%s]}]}",
+			rows[i].options);
+		CHECK_INT(spec_of(text, &spec, &err), 0);
+		CHECK(spec_mount(&spec, 0, &m));
+		CHECK_INT(m.follows, rows[i].follows);
+		CHECK_INT(m.shared, rows[i].shared);
+		spec_done(&spec);
+	}
+}
+
 TEST(config_json_refusals)
 {
 	static const char *const bad[] = { "", " ", "{", "[]", "7", "null", "{}", "{} {}",
