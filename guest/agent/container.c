@@ -9,6 +9,7 @@
 #include "cgroup.h"
 #include "crun.h"
 #include "disk.h"
+#include "hugepages.h"
 #include "job.h"
 #include "modules.h"
 #include "oci_json.h"
@@ -111,6 +112,8 @@ static int create_in_guest(const struct create_args *args, struct job_report *re
 		return -1;
 	for (size_t i = 0; i < args->container->n_held; i++)
 		share_hold(args->container->held[i]);
+	if (request->oci->linux)
+		hugepages_leave_out(request->oci->linux->resources);
 	p.json = oci_json_config(request->oci, args->pid_ns, cgroup);
 	return crun_create(&p, &report->pid, &report->fd, err);
 }
@@ -120,8 +123,11 @@ static int create_work(const void *arg, struct job_report *report, struct error 
 	const struct create_args *args = arg;
 	struct error ignored;
 
+	if (hugepages_take(&args->container->hugepages, err) < 0)
+		return -1;
 	if (create_in_guest(args, report, err) == 0)
 		return 0;
+	hugepages_give_back(&args->container->hugepages);
 	(void)release_held(args->container, &ignored);
 	remove_nodes(args->request->container_id);
 	return -1;
@@ -185,6 +191,8 @@ void create_container(uint32_t stream, const ProtobufCMessage *message)
 {
 	const Grpc__CreateContainerRequest *request = (const void *)message;
 	struct create_args args = { .request = request };
+	const Grpc__Linux *linux_ = request->oci ? request->oci->linux : NULL;
+	struct hugepages hugepages;
 	struct process *init = NULL;
 	struct container *c;
 	struct error err;
@@ -198,7 +206,8 @@ void create_container(uint32_t stream, const ProtobufCMessage *message)
 		.stream = stream,
 	};
 
-	if (create_check(request, &err) == 0)
+	if (create_check(request, &err) == 0 &&
+	        hugepages_read(linux_ ? linux_->resources : NULL, &hugepages, &err) == 0)
 		init = process_new("", request->oci->process->terminal, stdio, &err);
 	if (!init) {
 		rpc_reply_error(stream, &err);
@@ -206,6 +215,7 @@ void create_container(uint32_t stream, const ProtobufCMessage *message)
 	}
 	args.pid_ns = request->sandbox_pidns ? shared_pid_ns() : NULL;
 	c = container_add(request, init);
+	c->hugepages = hugepages;
 	spec.owner = c;
 	args.container = c;
 	c->job = job_start(&spec, &err);
@@ -279,6 +289,7 @@ static int update_work(const void *arg, struct job_report *report, struct error 
 	const Grpc__UpdateContainerRequest *request = arg;
 
 	(void)report;
+	hugepages_leave_out(request->resources);
 	if (crun_update(request->container_id, oci_json_resources(request->resources), err) < 0)
 		return -1;
 	return cgroup_check_limits(request->container_id, request->resources, err);
@@ -378,6 +389,7 @@ static int remove_work(const void *arg, struct job_report *report, struct error 
 	if (crun_delete(c->id, err) < 0 || release_held(c, err) < 0)
 		return -1;
 	remove_nodes(c->id);
+	hugepages_give_back(&c->hugepages);
 	sync();
 	(void)file_write("/proc/sys/vm/drop_caches", "3");
 	return 0;

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "disk.h"
+#include "hugepages.h"
 #include "modules.h"
 
 /* The mount points, one a line, in the order of mounting; locked while storages are mounted. */
@@ -78,9 +79,36 @@ static int mount_virtio_fs(const Grpc__Storage *s, struct error *err)
 	return mount_fs(s, "virtiofs", err);
 }
 
+static int set_mode(const Grpc__Storage *s, unsigned int mode, struct error *err)
+{
+	for (size_t i = 0; i < s->n_options; i++)
+		(void)sscanf(s->options[i], "mode=%o", &mode);
+	if (chmod(s->mount_point, mode & 07777) < 0)
+		return error_errno(err, "chmod %s", s->mount_point);
+	return 0;
+}
+
+/* mount(2) has one errno for all that can be wrong with the options, and takes no set-id bit from them. */
+static int mount_huge_pages(const Grpc__Storage *s, struct error *err)
+{
+	unsigned long long page_size = 0, size = 0;
+
+	for (size_t i = 0; i < s->n_options; i++) {
+		(void)sscanf(s->options[i], "pagesize=%llu", &page_size);
+		(void)sscanf(s->options[i], "size=%llu", &size);
+	}
+	if (hugepages_check(page_size, err) < 0)
+		return -1;
+	if (size == 0)
+		hugepages_on_demand(page_size);
+	return mount_fs(s, "hugetlbfs", err) < 0 ? -1 : set_mode(s, 0755, err);
+}
+
 static int mount_ephemeral(const Grpc__Storage *s, struct error *err)
 {
-	if (strcmp(s->fstype, "tmpfs") != 0 && strcmp(s->fstype, "hugetlbfs") != 0)
+	if (strcmp(s->fstype, "hugetlbfs") == 0)
+		return mount_huge_pages(s, err);
+	if (strcmp(s->fstype, "tmpfs") != 0)
 		return error_set(err, CODE_INVALID_ARGUMENT,
 		        "ephemeral storage of type \"%.32s\" is not supported", s->fstype);
 	return mount_fs(s, s->fstype, err);
@@ -88,13 +116,7 @@ static int mount_ephemeral(const Grpc__Storage *s, struct error *err)
 
 static int mount_local(const Grpc__Storage *s, struct error *err)
 {
-	unsigned int mode = 0755;
-
-	for (size_t i = 0; i < s->n_options; i++)
-		(void)sscanf(s->options[i], "mode=%o", &mode);
-	if (chmod(s->mount_point, mode & 07777) < 0)
-		return error_errno(err, "chmod %s", s->mount_point);
-	return 0;
+	return set_mode(s, 0755, err);
 }
 
 /* A disk of the host, which names it by its serial number. The host parses nothing of what is on it. */

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "agent.pb-c.h"
+#include "hugepages.h"
 #include "job.h"
 #include "loop.h"
 #include "process.h"
@@ -16,6 +17,7 @@ struct container {
 	char *id;
 	char **held; /* its root, its disks, and what lies beside the root on the share and is bound into it */
 	size_t n_held;
+	struct hugepages hugepages; /* what it has of them from its creation to its removal */
 	struct process *processes; /* the init first */
 	struct job *job;           /* what is being done to the container as a whole */
 	bool started;
