@@ -26,15 +26,21 @@ static char *text(const char *fmt, ...)
 /* False: a text or the array is missing. */
 static bool add_options(Grpc__Storage *to, const Ipc__Config__Memory *m)
 {
-	to->options = calloc(5, sizeof(*to->options));
+	size_t n = 0;
+
+	to->options = calloc(6, sizeof(*to->options));
 	if (!to->options)
 		return false;
-	to->n_options = 5;
-	to->options[0] = text("nodev");
-	to->options[1] = text("size=%" PRIu64, m->size); /* 0 is tmpfs's word for no limit, too */
-	to->options[2] = text("mode=%o", m->mode);
-	to->options[3] = text("uid=%u", m->uid);
-	to->options[4] = text("gid=%u", m->gid);
+	to->options[n++] = text("nodev");
+	/* 0 is no limit, for which tmpfs has the same word and hugetlbfs none. */
+	if (m->size || !m->page_size)
+		to->options[n++] = text("size=%" PRIu64, m->size);
+	to->options[n++] = text("mode=%o", m->mode);
+	to->options[n++] = text("uid=%u", m->uid);
+	to->options[n++] = text("gid=%u", m->gid);
+	if (m->page_size)
+		to->options[n++] = text("pagesize=%" PRIu64, m->page_size);
+	to->n_options = n;
 	for (size_t i = 0; i < to->n_options; i++)
 		if (!to->options[i])
 			return false;
@@ -44,8 +50,8 @@ static bool add_options(Grpc__Storage *to, const Ipc__Config__Memory *m)
 static bool fill(Grpc__Storage *to, const Ipc__Config__Memory *m)
 {
 	to->driver = text("ephemeral");
-	to->source = text("tmpfs");
-	to->fstype = text("tmpfs");
+	to->source = text(m->page_size ? "nodev" : "tmpfs");
+	to->fstype = text(m->page_size ? "hugetlbfs" : "tmpfs");
 	to->mount_point = text(GUEST_EPHEMERAL "%" PRIu64, m->id);
 	return to->driver && to->source && to->fstype && to->mount_point && add_options(to, m);
 }
@@ -75,8 +81,84 @@ static Grpc__Mount *mount_of(const Grpc__Spec *spec, unsigned index, unsigned vo
 	return NULL;
 }
 
-static int amend_one(struct oci_spec *s, unsigned index, const Ipc__Config__Memory *m,
-	struct error *err)
+/* -- huge pages: how many the guest is to have */
+
+/* As OCI has it: "2MB". */
+static char *page_size_name(uint64_t bytes)
+{
+	uint64_t kib = bytes >> 10, mib = bytes >> 20, gib = bytes >> 30;
+
+	if (gib << 30 == bytes)
+		return text("%" PRIu64 "GB", gib);
+	return mib << 20 == bytes ? text("%" PRIu64 "MB", mib) : text("%" PRIu64 "KB", kib);
+}
+
+/* From the first-th on. */
+static Grpc__LinuxHugepageLimit *find_limit(const Grpc__LinuxResources *r, size_t first,
+	const char *page_size)
+{
+	for (size_t i = first; i < r->n_hugepagelimits; i++)
+		if (strcmp(r->hugepagelimits[i]->pagesize, page_size) == 0)
+			return r->hugepagelimits[i];
+	return NULL;
+}
+
+/* Takes page_size. NULL: no memory. */
+static Grpc__LinuxHugepageLimit *add_limit(Grpc__LinuxResources *r, char *page_size)
+{
+	size_t n = r->n_hugepagelimits;
+	Grpc__LinuxHugepageLimit *limit = calloc(1, sizeof(*limit));
+	Grpc__LinuxHugepageLimit **longer =
+		limit ? realloc(r->hugepagelimits, (n + 1) * sizeof(*longer)) : NULL;
+
+	if (longer)
+		r->hugepagelimits = longer;
+	if (!longer || !page_size) {
+		free(limit);
+		free(page_size);
+		return NULL;
+	}
+	grpc__linux_hugepage_limit__init(limit);
+	limit->pagesize = page_size;
+	longer[n] = limit;
+	r->n_hugepagelimits = n + 1;
+	return limit;
+}
+
+static Grpc__LinuxResources *resources_of(Grpc__Spec *spec)
+{
+	if (!spec->linux->resources) {
+		spec->linux->resources = calloc(1, sizeof(*spec->linux->resources));
+		if (spec->linux->resources)
+			grpc__linux_resources__init(spec->linux->resources);
+	}
+	return spec->linux->resources;
+}
+
+/*
+ * Limits decide, also one of 0: who has that may not use what others of the pod have. Where none is
+ * said (containerd's CRI plugin passes none on unless disable_hugetlb_controller is false) the
+ * container gets as much as its volumes of that size can hold. False: no memory.
+ */
+static bool ensure_limit(Grpc__Spec *spec, size_t n_said, const Ipc__Config__Memory *m)
+{
+	Grpc__LinuxResources *r = resources_of(spec);
+	char *name = page_size_name(m->page_size);
+	Grpc__LinuxHugepageLimit *limit = r && name ? find_limit(r, 0, name) : NULL;
+
+	if (limit && limit == find_limit(r, n_said, name)) {
+		limit->limit += m->size;
+	} else if (!limit) {
+		limit = r && name ? add_limit(r, strdup(name)) : NULL;
+		if (limit)
+			limit->limit = m->size;
+	}
+	free(name);
+	return limit;
+}
+
+static int amend_one(struct oci_spec *s, unsigned index, size_t n_said,
+	const Ipc__Config__Memory *m, struct error *err)
 {
 	Grpc__Mount *mount = mount_of(s->spec, index, m->volume);
 	Grpc__Storage *storage;
@@ -84,6 +166,8 @@ static int amend_one(struct oci_spec *s, unsigned index, const Ipc__Config__Memo
 
 	if (!mount)
 		return error_set(err, EINVAL, "config.json: no volume %u", m->volume);
+	if (m->page_size && m->size && !ensure_limit(s->spec, n_said, m))
+		return error_errno(err, ENOMEM, "volume %u", m->volume);
 	storage = storage_of(m);
 	source = storage ? strdup(storage->mount_point) : NULL;
 	if (!source) {
@@ -99,6 +183,8 @@ static int amend_one(struct oci_spec *s, unsigned index, const Ipc__Config__Memo
 
 int ephemeral_amend(struct oci_spec *s, const Ipc__Config *config, struct error *err)
 {
+	const Grpc__LinuxResources *resources = s->spec->linux->resources;
+	size_t n_said = resources ? resources->n_hugepagelimits : 0;
 	int r = 0;
 
 	if (config->n_memory == 0)
@@ -107,6 +193,6 @@ int ephemeral_amend(struct oci_spec *s, const Ipc__Config *config, struct error 
 	if (!s->storages)
 		return error_errno(err, ENOMEM, "volumes");
 	for (size_t i = 0; i < config->n_memory && r == 0; i++)
-		r = amend_one(s, config->index, config->memory[i], err);
+		r = amend_one(s, config->index, n_said, config->memory[i], err);
 	return r;
 }

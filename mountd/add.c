@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/statfs.h>
@@ -290,7 +291,7 @@ static int add_rootfs(struct adding *a, struct error *err)
 enum volume_kind {
 	VOLUME_NONE,   /* there is no volume of this number */
 	VOLUME_SHARED, /* a mount */
-	VOLUME_MEMORY, /* a mount too: that is a tmpfs, which answers whoever asks it */
+	VOLUME_MEMORY, /* a mount too: of a tmpfs or hugetlbfs, which answers whoever asks it */
 	VOLUME_DISK,
 };
 
@@ -333,7 +334,7 @@ static int volume_work(void *ctx, struct fdlist *ret_fds, struct error *err)
 	return 0;
 }
 
-/* The guest's tmpfs will be what the host's is. */
+/* The guest's tmpfs, or hugetlbfs, will be what the host's is. */
 static int describe_memory(int mount, unsigned number, struct memories *to, struct error *err)
 {
 	Ipc__Config__Memory *m = &to->item[to->n];
@@ -345,10 +346,13 @@ static int describe_memory(int mount, unsigned number, struct memories *to, stru
 	ipc__config__memory__init(m);
 	m->volume = number;
 	m->id = st.st_dev;
-	m->size = (uint64_t)fs.f_blocks * (uint64_t)fs.f_bsize;
+	/* A hugetlbfs may say that it has -1. */
+	if ((uint64_t)fs.f_blocks <= UINT64_MAX / (uint64_t)fs.f_bsize)
+		m->size = (uint64_t)fs.f_blocks * (uint64_t)fs.f_bsize;
 	m->mode = st.st_mode & 07777;
 	m->uid = st.st_uid;
 	m->gid = st.st_gid;
+	m->page_size = fs.f_type == HUGETLBFS_MAGIC ? (uint64_t)fs.f_bsize : 0;
 	to->at[to->n++] = m;
 	return 0;
 }

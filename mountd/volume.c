@@ -208,6 +208,27 @@ static size_t empty_dirs(const char *source)
 	return len;
 }
 
+/* What cannot be opened is found out elsewhere. A part of one would be the whole of it in the guest. */
+static int is_hugetlbfs(const struct spec_mount *m, struct error *err)
+{
+	_cleanup_close_ int own = m->source && m->source[0] == '/' ?
+		path_open(AT_FDCWD, m->source, O_PATH, RESOLVE_NO_MAGICLINKS) : -1;
+	_cleanup_close_ int above = -1;
+	struct stat own_st, above_st;
+	struct statfs fs;
+
+	if (own < 0 || fstatfs(own, &fs) < 0 || fs.f_type != HUGETLBFS_MAGIC)
+		return 0;
+	above = path_open(own, "..", O_PATH, 0);
+	if (above >= 0 && fd_stat(own, &own_st) == 0 && fd_stat(above, &above_st) == 0 &&
+		own_st.st_dev != above_st.st_dev)
+		return 1;
+	return error_set(err, EOPNOTSUPP,
+		"volume %.80s: its source " PATH_FMT " lies in a hugetlbfs, of which a VM can have "
+		"the whole alone",
+		m->destination, m->source);
+}
+
 /* Where /var/lib/kubelet itself is a tmpfs, every emptyDir lies in one: only a mounted one is meant. */
 int volume_is_memory(const struct spec_mount *m, struct error *err)
 {
@@ -218,7 +239,7 @@ int volume_is_memory(const struct spec_mount *m, struct error *err)
 	struct statfs fs;
 
 	if (len == 0)
-		return 0;
+		return is_hugetlbfs(m, err);
 	memcpy(parent, m->source, len);
 	parent[len] = '\0';
 	own = path_open(AT_FDCWD, m->source, O_PATH, RESOLVE_NO_MAGICLINKS);
@@ -229,5 +250,7 @@ int volume_is_memory(const struct spec_mount *m, struct error *err)
 	if (fstatfs(own, &fs) < 0 || fd_stat(own, &own_st) < 0 || fd_stat(above, &above_st) < 0)
 		return error_errno(err, errno, "volume %.80s: look at " PATH_FMT, m->destination,
 			m->source);
+	if (fs.f_type == HUGETLBFS_MAGIC)
+		return is_hugetlbfs(m, err);
 	return fs.f_type == TMPFS_MAGIC && own_st.st_dev != above_st.st_dev;
 }

@@ -23,7 +23,7 @@ int volume_check(int source, const char *path, struct error *err);
 
 /*
  * An emptyDir whose medium is memory: a tmpfs that the kubelet has mounted on the
- * volume's directory. The guest has one of its own instead, which costs the pod's
- * memory and not the host's. 1 or 0, or -errno with err.
+ * volume's directory. Or huge pages: a hugetlbfs, whoever has mounted it. The guest has one of its
+ * own instead, which costs the pod's memory and not the host's. 1 or 0, or -errno with err.
  */
 int volume_is_memory(const struct spec_mount *m, struct error *err);

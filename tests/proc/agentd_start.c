@@ -285,6 +285,70 @@ TEST(volume_in_memory)
 	rig_done(&rig);
 }
 
+#define HUGE_CONFIG(resources)                                                                       \
+	"{\"ociVersion\":\"1\",\"root\":{\"path\":\"r\"},\"linux\":{" resources "},\"process\":{\"cwd\":\"/\"," \
+	"\"args\":[\"x\"]},\"mounts\":[{\"destination\":\"/h\",\"type\":\"bind\",\"source\":\"/h\"}]}"
+
+static void check_limits(const Grpc__LinuxResources *r, size_t n, const char *name, uint64_t limit)
+{
+	CHECK_INT(r ? r->n_hugepagelimits : 0, n);
+	if (n == 0)
+		return;
+	CHECK_STR(r->hugepagelimits[n - 1]->pagesize, name);
+	CHECK_INT(r->hugepagelimits[n - 1]->limit, limit);
+}
+
+/* The limits that are said hold; else there is one, as large as the file system. */
+TEST(volume_of_huge_pages)
+{
+	static const struct {
+		const char *config;
+		uint64_t page_size, size;
+		size_t n;	   /* limits */
+		const char *name;  /* of the last one */
+		uint64_t limit;
+	} cases[] = {
+		{ HUGE_CONFIG(""), 2 << 20, 64 << 20, 1, "2MB", 64 << 20 },
+		{ HUGE_CONFIG("\"resources\":{\"hugepageLimits\":[{\"pageSize\":\"1GB\",\"limit\":0}]}"), 2 << 20, 64 << 20,
+			2, "2MB", 64 << 20 },
+		{ HUGE_CONFIG("\"resources\":{\"hugepageLimits\":[{\"pageSize\":\"2MB\",\"limit\":4194304}]}"), 2 << 20, 0,
+			1, "2MB", 4 << 20 },
+		{ HUGE_CONFIG("\"resources\":{\"hugepageLimits\":[{\"pageSize\":\"2MB\",\"limit\":0}]}"), 2 << 20, 64 << 20,
+			1, "2MB", 0 },
+		{ HUGE_CONFIG("\"resources\":{}"), 1 << 30, 2ULL << 30, 1, "1GB", 2ULL << 30 },
+		{ HUGE_CONFIG(""), 64 << 10, 1 << 20, 1, "64KB", 1 << 20 },
+		{ HUGE_CONFIG(""), 2 << 20, 0, 0, NULL, 0 },
+	};
+	char options[64] = "";
+	struct guest_request r;
+	uint32_t seq;
+
+	need_root();
+	rig_up(&rig);
+	rig_sandbox(&rig);
+	for (uint32_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		Ipc__Config__Memory memory = IPC__CONFIG__MEMORY__INIT;
+
+		memory.id = 77;
+		memory.page_size = cases[i].page_size;
+		memory.size = cases[i].size;
+		rig_config_memory(&rig, i + 1, cases[i].config, &memory);
+		seq = rig_create(&rig, i + 1, i + 1, false, false, false);
+		guest_expect(rig.agent, "CreateContainer", &r);
+		const Grpc__CreateContainerRequest *c = (void *)r.message;
+		CHECK_STR(c->storages[0]->fstype, "hugetlbfs");
+		snprintf(options, sizeof(options), "pagesize=%llu", (unsigned long long)cases[i].page_size);
+		CHECK_STR(c->storages[0]->options[c->storages[0]->n_options - 1], options);
+		CHECK_INT(c->storages[0]->n_options, cases[i].size ? 6 : 5);
+		CHECK_STR(c->oci->mounts[0]->source, c->storages[0]->mount_point);
+		check_limits(c->oci->linux->resources, cases[i].n, cases[i].name, cases[i].limit);
+		guest_reply(rig.agent, r.stream, NULL);
+		guest_request_done(&r);
+		rig_expect_reply(&rig, AGENTD_CREATE_CONTAINER, seq);
+	}
+	rig_done(&rig);
+}
+
 /* 3 MiB to an agent that takes its time; and more than a frame can hold. */
 TEST(large_config)
 {

@@ -143,6 +143,42 @@ TEST(a_volume_in_memory_stays_out_of_the_share)
 	rig_close(&r);
 }
 
+TEST(a_volume_of_huge_pages_stays_out_of_the_share)
+{
+	struct rig r = volumes_up();
+	struct stat st;
+
+	make_dir("/mnt/huge");
+	make_dir("/mnt/unlimited");
+	if (mount("h", "/mnt/huge", "hugetlbfs", 0, "pagesize=2M,size=64M,uid=7,gid=4000") < 0)
+		test_skip("no hugetlbfs here");
+	CHECK_INT(chmod("/mnt/huge", 02770), 0);
+	CHECK_INT(mount("h", "/mnt/unlimited", "hugetlbfs", 0, "pagesize=2M"), 0);
+	make_dir("/mnt/huge/sub");
+	CHECK_INT(stat("/mnt/huge", &st), 0);
+	CHECK_OK(add_with(&r, 0, BIND("/data", "/mnt/data", "\"rbind\"") "," BIND("/huge", "/mnt/huge", "\"rbind\",\"rslave\""), err));
+	CHECK_INT(r.n_memory, 1);
+	CHECK_INT(r.memory.volume, 1);
+	CHECK_INT(r.memory.id, st.st_dev);
+	CHECK_INT(r.memory.page_size, 2 << 20);
+	CHECK_INT(r.memory.size, 64 << 20);
+	CHECK_INT(r.memory.mode, 02770);
+	CHECK_INT(r.memory.uid, 7);
+	CHECK_INT(access(in_m(&r, "/mnt/share/c0/v1"), F_OK), 0);
+	CHECK_INT(access(in_m(&r, "/mnt/share/c0/v1/sub"), F_OK), -1);
+	CHECK_OK(del(&r, 0, err));
+	CHECK_OK(add_with(&r, 1, BIND("/huge", "/mnt/unlimited", "\"rbind\""), err));
+	CHECK_INT(r.memory.page_size, 2 << 20);
+	CHECK_INT(r.memory.size, 0);
+	CHECK_OK(del(&r, 1, err));
+	CHECK_REFUSED(add_with(&r, 2, BIND("/sub", "/mnt/huge/sub", "\"rbind\""), err), EOPNOTSUPP,
+		"volume /sub: its source '/mnt/huge/sub' lies in a hugetlbfs, of which a VM can have the whole alone");
+	CHECK_INT(umount("/mnt/huge"), 0);
+	CHECK_INT(umount("/mnt/unlimited"), 0);
+	CHECK_INT(umount("/mnt/data/inner"), 0);
+	rig_close(&r);
+}
+
 /* ---- mount propagation ---- */
 
 #define ARRIVES_MS 2000
