@@ -128,6 +128,22 @@ static int read_limit(struct json_object *o, const char *what, int64_t *ret, str
 	return 0;
 }
 
+static int read_hugepages(struct json_object *limits, struct spec *s, struct error *err)
+{
+	size_t n = json_object_is_type(limits, json_type_array) ? json_object_array_length(limits) : 0;
+
+	for (size_t i = 0; i < n; i++) {
+		int64_t limit;
+		int r = read_limit(member(json_object_array_get_idx(limits, i), "limit"),
+			"linux.resources.hugepageLimits[].limit", &limit, err);
+
+		if (r < 0)
+			return r;
+		s->hugepages = limit > INT64_MAX - s->hugepages ? INT64_MAX : s->hugepages + limit;
+	}
+	return 0;
+}
+
 static int read_resources(struct json_object *linux_, struct spec *s, struct error *err)
 {
 	struct json_object *resources = member(linux_, "resources");
@@ -140,6 +156,8 @@ static int read_resources(struct json_object *linux_, struct spec *s, struct err
 	if (r == 0)
 		r = read_limit(member(member(resources, "memory"), "limit"),
 			"linux.resources.memory.limit", &s->memory_limit, err);
+	if (r == 0 && s->kind == CONTAINER_SINGLE)
+		r = read_hugepages(member(resources, "hugepageLimits"), s, err);
 	return r;
 }
 

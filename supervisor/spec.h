@@ -27,6 +27,7 @@ struct spec {
 	/* What the pod, or the single container, may use; 0: no limit. */
 	int64_t cpu_quota, cpu_period; /* microseconds of every cpu_period */
 	int64_t memory_limit;	       /* bytes */
+	int64_t hugepages;	       /* bytes, of a single container: of all sizes; beside the former */
 	int oom_score_adj;
 	bool has_oom_score_adj;
 };

@@ -277,7 +277,7 @@ static void supervisor_words(const struct launch *l, uint64_t t0, struct words *
 	say_number(w, "max_vcpus", l->size.max_vcpus);
 	say_number(w, "max_memory_mib", l->size.max_memory_mib);
 	say_number(w, "overhead_millicpus", c->overhead_millicpus);
-	say_number(w, "overhead_memory_mib", c->overhead_memory_mib);
+	say_number(w, "overhead_memory_mib", l->size.overhead_memory_mib);
 	say_number(w, "hello_timeout_ms", c->hello_timeout_ms);
 	say_number(w, "cid", l->cid);
 	say_number(w, "vm_oom_score_adj",

@@ -13,6 +13,11 @@ static uint64_t round_up(uint64_t value, uint64_t step)
 	return value / step + (value % step != 0);
 }
 
+static uint64_t bytes_to_mib(int64_t bytes)
+{
+	return round_up((uint64_t)bytes, (uint64_t)MEMORY_STEP_MIB << 20) * MEMORY_STEP_MIB;
+}
+
 /* What is more than the largest VM stays so, and does not overflow. */
 static uint64_t millicpus(const struct spec *spec)
 {
@@ -33,22 +38,21 @@ int vm_size(const struct config *config, const struct spec *spec, struct vm_size
 	if (spec->cpu_quota && spec->cpu_period)
 		ret->vcpus = round_up(millicpus(spec) + config->overhead_millicpus, 1000);
 	if (spec->memory_limit)
-		ret->memory_mib =
-			round_up((uint64_t)spec->memory_limit, (uint64_t)MEMORY_STEP_MIB << 20) *
-				MEMORY_STEP_MIB +
-			config->overhead_memory_mib;
+		ret->memory_mib = bytes_to_mib(spec->memory_limit) + config->overhead_memory_mib;
 	if (spec->kind == CONTAINER_SINGLE && ret->vcpus < config->vcpus)
 		ret->vcpus = config->vcpus;
 	if (spec->kind == CONTAINER_SINGLE && ret->memory_mib < config->memory_mib)
 		ret->memory_mib = config->memory_mib;
+	ret->memory_mib += bytes_to_mib(spec->hugepages);
+	ret->overhead_memory_mib = config->overhead_memory_mib + bytes_to_mib(spec->hugepages);
 	if (ret->vcpus > VCPUS_MAX)
 		return error_set(err, ERANGE,
 			"a CPU limit of %lld us every %lld us: a VM has at most %d CPUs",
 			(long long)spec->cpu_quota, (long long)spec->cpu_period, VCPUS_MAX);
 	if (ret->memory_mib > MEMORY_MIB_MAX)
 		return error_set(err, ERANGE,
-			"a memory limit of %lld bytes: a VM has at most %d MiB",
-			(long long)spec->memory_limit, MEMORY_MIB_MAX);
+			"a memory limit of %lld bytes and huge pages of %lld: a VM has at most %d MiB",
+			(long long)spec->memory_limit, (long long)spec->hugepages, MEMORY_MIB_MAX);
 	ret->max_vcpus = ret->vcpus > config->max_vcpus ? ret->vcpus : config->max_vcpus;
 	ret->max_memory_mib = ret->memory_mib > config->max_memory_mib ? ret->memory_mib :
 									 config->max_memory_mib;

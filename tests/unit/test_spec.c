@@ -104,6 +104,42 @@ TEST(what_a_pod_may_use)
 	CHECK(!s.has_pidns && !s.has_ipcns);
 }
 
+/* Beside its memory, of all sizes; a pod's VM is as large as the kubelet says. */
+TEST(huge_pages_of_a_single_container)
+{
+	static const struct config c = { .vcpus = 2, .memory_mib = 512, .overhead_memory_mib = 128 };
+	static const struct {
+		const char *memory, *limits;
+		uint64_t memory_mib, overhead_mib;
+		int code;
+	} cases[] = {
+		{ "0", "", 512, 128, 0 },
+		{ "0", "{\"pageSize\":\"2MB\",\"limit\":67108864},{\"pageSize\":\"1GB\",\"limit\":1073741824}", 1600, 1216, 0 },
+		{ "1073741824", "{\"pageSize\":\"2MB\",\"limit\":67108864},{\"pageSize\":\"1GB\",\"limit\":0}", 1216, 192, 0 },
+		{ "0", "{\"limit\":9223372036854775807},{\"limit\":9223372036854775807}", 0, 0, -ERANGE },
+		{ "0", "{\"limit\":\"x\"}", 0, 0, -EINVAL },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct error err = ERROR_INIT;
+		struct vm_size size;
+		struct spec s;
+		char text[512];
+		int r;
+
+		snprintf(text, sizeof(text), "{\"linux\":{\"resources\":{\"memory\":{\"limit\":%s},\"hugepageLimits\":[%s]}}}",
+			cases[i].memory, cases[i].limits);
+		r = spec_parse(text, strlen(text), &s, &err);
+		if (r == 0)
+			r = vm_size(&c, &s, &size, &err);
+		CHECK_INT(r, cases[i].code);
+		if (r < 0)
+			continue;
+		CHECK_INT(size.memory_mib, cases[i].memory_mib);
+		CHECK_INT(size.overhead_memory_mib, cases[i].overhead_mib);
+	}
+}
+
 TEST(the_size_of_a_vm)
 {
 	static const struct config c = {
