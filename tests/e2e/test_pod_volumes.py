@@ -8,7 +8,8 @@ from lib import image, lab, proc
 from lib.cri import Pod, kubelet
 from lib.runner import check, check_contains, check_equal, test
 
-FSPROBE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../build/release/tests/e2e/fsprobe")
+PROGRAMS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../build/release/tests/e2e")
+FSPROBE = os.path.join(PROGRAMS, "fsprobe")
 PROBES = "docker.io/library/probes:test"
 SWAP_S = 1
 
@@ -53,6 +54,14 @@ class Volumes:
         path = self.directory(f"kubernetes.io~empty-dir/{name}")
         proc.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=1777", "tmpfs", path], check=True)
         self.mounted.append(path)
+        return path
+
+    def huge_pages(self, name, *options):
+        """An emptyDir with medium HugePages-2Mi; the kubelet gives it no size."""
+        path = self.directory(f"kubernetes.io~empty-dir/{name}")
+        proc.run(["mount", "-t", "hugetlbfs", "-o", ",".join(["pagesize=2M", *options]), "nodev", path], check=True)
+        self.mounted.append(path)
+        os.chmod(path, 0o1777)
         return path
 
     def publish(self, name, **files):
@@ -122,15 +131,54 @@ def of_every_kind(ctx):
         check(took < SWAP_S + 2 * (time.monotonic() - started), f"seen after {took:.2f} s")
 
 
+def import_probes(ctx):
+    tar, layer = os.path.join(lab.work_dir(), "probes.tar"), image.Layer()
+    for name in ("fsprobe", "hugemap"):
+        with open(os.path.join(PROGRAMS, name), "rb") as f:
+            layer.file(f"bin/{name}", f.read(), 0o755)
+    ctx.cri.import_image(image.write_image(tar, PROBES, [image.busybox_layer(), layer.done()]))
+    os.unlink(tar)
+
+
+def huge_pages_of(container):
+    return int(container.sh("awk '/^HugePages_Total/ {print $2}' /proc/meminfo"))
+
+
+@test(deadline=240, vm=True)
+def huge_pages(ctx):
+    """One hugetlbfs of the guest for all containers of the pod; without a word of their number as many as they map."""
+    with kubelet(ctx) as k, Volumes(ctx.new_id()) as v, Pod(k, ctx.new_id()) as pod:
+        import_probes(ctx)
+        host, small = v.huge_pages("huge"), v.huge_pages("small", "size=16M")
+        os.mkdir(f"{host}/sub")
+        mounts = [v.mount("/huge", "kubernetes.io~empty-dir/huge")]
+        a, b = (pod.start(name, "sleep", "1000", image=PROBES, mounts=mounts) for name in "ab")
+        check_equal(huge_pages_of(a), 0)
+        check_equal(a.sh("hugemap /huge/file 4 shared"), "shared\n2048 kB\n")
+        check_equal(b.sh("hugemap /huge/file 4"), "shared\n2048 kB\n")
+        check_equal((huge_pages_of(a), os.listdir(host)), (4, ["sub"]))
+        check_equal(a.sh("awk '$2 == \"/huge\" {print $3}' /proc/mounts; stat -c %a /huge").split(), ["hugetlbfs", "1777"])
+        check_contains(a.exec("hugemap", "/huge/large", "10000").stderr.decode(), "Cannot allocate memory")
+        b.sh("rm /huge/*")
+        check_equal(huge_pages_of(a), 0)
+
+        # Those of a file system with a size are there before anybody maps one, and go with the container.
+        c = pod.start("c", "sleep", "1000", image=PROBES, mounts=[v.mount("/small", "kubernetes.io~empty-dir/small")])
+        check_equal(huge_pages_of(a), 8)
+        check_equal(c.sh("hugemap /small/file 8 all; rm /small/file"), "all\n2048 kB\n")
+        check_equal(c.exec("hugemap", "/small/file", "9").exit_code, 1)
+        c.stop(0)
+        c.remove()
+        check_equal((huge_pages_of(a), os.listdir(small)), (0, []))
+        check_contains(pod.refused("d", ["true"], image=PROBES, mounts=[v.mount("/sub", "kubernetes.io~empty-dir/huge/sub")]),
+                       "volume /sub: ", "lies in a hugetlbfs, of which a VM can have the whole alone")
+
+
 @test(deadline=300, vm=True)
 def a_file_system_like_the_hosts(ctx):
     """The same program on a directory of the host and, in a container, on its neighbour."""
     with kubelet(ctx) as k, Volumes(ctx.new_id()) as v, Pod(k, ctx.new_id()) as pod:
-        tar = os.path.join(lab.work_dir(), "probes.tar")
-        with open(FSPROBE, "rb") as f:
-            layer = image.Layer().file("bin/fsprobe", f.read(), 0o755)
-        ctx.cri.import_image(image.write_image(tar, PROBES, [image.busybox_layer(), layer.done()]))
-        os.unlink(tar)
+        import_probes(ctx)
         v.directory("volume")
         files = 10000 if ctx.long else 500
         host = proc.run([FSPROBE, v.directory("host"), str(files)], check=True).text.splitlines()

@@ -10,6 +10,7 @@ from lib import image, lab, proc
 from lib.fuse import Fuse
 from lib.proc import Sandbox
 from lib.runner import check, check_contains, check_equal, test
+from lib.shim import HandMade
 from test_exec import Sleeping
 
 
@@ -161,6 +162,39 @@ def mount_late(late):
     subprocess.run(["mount", "-t", "tmpfs", "late", late], check=True)
     with open(f"{late}/x", "w") as f:
         f.write("late\n")
+
+
+@test(vm=True)
+def huge_pages_by_limits(ctx):
+    """Those of a single container come on top of its VM's memory; more than fit are one sentence, and no container."""
+    path = os.path.join(lab.work_dir(), f"huge-{ctx.new_id()}")
+    os.mkdir(path)
+    show = "awk '/^MemTotal|^HugePages_Total/ {print $2}' /proc/meminfo"
+    try:
+        subprocess.run(["mount", "-t", "hugetlbfs", "-o", "pagesize=2M", "nodev", path], check=True)
+        totals = []
+        for limit in (0, 128 << 20):
+            with HandMade(ctx.containerd, ctx.new_id(), cmd=("/bin/sh", "-c", show)) as hand:
+                hand.spec["linux"]["resources"]["hugepageLimits"] = [{"pageSize": "2MB", "limit": limit},
+                                                                     {"pageSize": "16GB", "limit": 0}]
+                hand.spec["mounts"].append({"destination": "/huge", "type": "bind", "source": path, "options": ["rbind", "rw"]})
+                hand.write_spec()
+                task = hand.run()
+                task.wait(hand.id)
+                task.delete(hand.id)
+                memory, pages = map(int, os.read(hand.stdout, 4096).split())
+                check_equal(pages, limit >> 21)
+                totals.append(memory)
+                hand.end(task)
+        check((totals[1] - totals[0]) >> 10 in range(120, 129), f"{totals} kB")
+        subprocess.run(["umount", path], check=True)
+        subprocess.run(["mount", "-t", "hugetlbfs", "-o", "pagesize=2M,size=4G", "nodev", path], check=True)
+        result = ctx.containerd.run(image.BUSYBOX, ctx.new_id(), "true", options=("--rm", "--mount", f"type=bind,src={path},dst=/huge,options=rbind"))
+        check_equal(result.code, 1, result)
+        check_contains(result.errtext, "2048 huge pages of 2048 kB do not fit into the VM: it has ", " MiB of memory left for such")
+    finally:
+        subprocess.run(["umount", path], check=True)
+        os.rmdir(path)
 
 
 @test(vm=True)
