@@ -108,6 +108,12 @@ def of_every_kind(ctx):
         v.write("empty/from-the-host", "hello\n")
         check_equal(b.sh("cat /empty/from-the-host"), "hello\n")
         check_equal(a.sh("test -p /host/fifo && echo fifo"), "fifo\n")
+        late = v.directory("empty/late")
+        proc.run(["mount", "-t", "tmpfs", "late", late], check=True)
+        v.mounted.append(late)
+        v.write("empty/late/x", "mounted later\n")
+        proc.wait_until(lambda: b.exec("cat", "/both-ways/late/x").stdout == b"mounted later\n", 20, "it is seen both ways")
+        check_equal(b.sh("ls /empty/late"), "")
 
         # Full is full, for the container alone.
         r = a.exec("dd", "if=/dev/zero", "of=/memory/large", "bs=1M", "count=20")
