@@ -159,6 +159,8 @@ void delete_start(struct frontend *fe, struct rpc *rpc, struct container *c)
 		c->init.exit.status = 137;
 		c->init.exit.at_ns = realtime_ns();
 	}
+	/* After the last of these containerd runs `delete`, which ends us with what is unsent. */
+	events_hurry(&fe->events);
 	exec_delete_all(fe, c);
 	process_set_state(&c->init, PROCESS_DELETING);
 	timer_init(&df->answer_by, fe->loop, answer_now, df);

@@ -257,6 +257,15 @@ static void retry_now(void *ctx)
 	task_defer(&((struct events *)ctx)->pump);
 }
 
+void events_hurry(struct events *e)
+{
+	if (!timer_is_set(&e->retry))
+		return;
+	timer_stop(&e->retry);
+	e->retry_ms = EVENTS_RETRY_MIN_MS;
+	task_defer(&e->pump);
+}
+
 static bool is_socket(int fd)
 {
 	struct stat st;

@@ -57,6 +57,9 @@ void events_done(struct events *e);
 void events_publish(struct events *e, const char *topic, const char *type,
 	const ProtobufCMessage *event);
 
+/* containerd is there again, as it has just said something: what waits for the next try goes now. */
+void events_hurry(struct events *e);
+
 static inline bool events_idle(const struct events *e)
 {
 	return e->n == 0;

@@ -85,6 +85,26 @@ TEST (resent_after_a_restart) {
 	end();
 }
 
+/* It was away for long, so the next try is far away: its Delete says that it is there again. */
+TEST (delete_does_not_wait_for_the_next_try) {
+	begin();
+	CHECK_INT(fx_create(&fx, &c, SANDBOX, &a), 0);
+	CHECK_INT(fx_do_start(&fx, &c, SANDBOX, &a), 0);
+	CHECK(fx_until(&fx, fx.topics, "start:s1", 1000));
+	fd_close(&fx.events);
+	fx.events_dead = true;
+	fx.topics[0] = fx.trace[0] = '\0';
+	fx_exited(&fx, fx.last_process, 0);
+	/* After 0, 250, 750, 1750 and 3750 ms; the next is 4 s later. */
+	CHECK(fx_until(&fx, fx.trace, "mountd.open_events mountd.open_events mountd.open_events "
+		"mountd.open_events mountd.open_events", 10000));
+	fx.events_dead = false;
+	CHECK_INT(fx_delete(&fx, &c, SANDBOX, &a), 0);
+	CHECK(fx_until(&fx, fx.topics, "delete:s1", 2000));
+	CHECK_STR(fx.topics, "/tasks/exit:s1 /tasks/delete:s1 ");
+	end();
+}
+
 /* With nothing to say there is nothing to do: no call, no timer, no wake-up. */
 TEST (idle_without_containerd) {
 	char path[64], line[256];
