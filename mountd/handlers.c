@@ -41,8 +41,8 @@ static int handle_start_share(struct helper *h, const ProtobufCMessage *request,
 {
 	struct mountd *m = h->ctx;
 	Ipc__Share msg = IPC__SHARE__INIT;
-	_cleanup_close_ int fd = virtiofsd_start(MOUNTD_FD_SLOT, m->share.private, m->flavour,
-		m->workers.timeout_ms, err);
+	_cleanup_close_ int fd = virtiofsd_start(MOUNTD_FD_SLOT, m->share.private,
+		m->virtiofsd_args, m->workers.timeout_ms, err);
 
 	(void)request;
 	(void)reply;

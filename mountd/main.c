@@ -40,7 +40,7 @@ static const int caps[] = {
 
 struct settings {
 	uint64_t uid, timeout_ms;
-	const char *share, *bundle, *virtiofsd, *flavour;
+	const char *share, *bundle, *virtiofsd, *cache;
 	struct option_list rootfs, stdio, log;
 };
 
@@ -56,7 +56,7 @@ static int parse(int argc, char **argv, struct settings *s, struct mountd *m, st
 		{ "log_prefix", OPTION_LIST, &s->log, true },
 		{ "events", OPTION_TEXT, &m->events, true },
 		{ "virtiofsd", OPTION_TEXT, &s->virtiofsd, false },
-		{ "virtiofsd_flavour", OPTION_TEXT, &s->flavour, true },
+		{ "virtio_fs_cache", OPTION_TEXT, &s->cache, false },
 		{ "timeout_ms", OPTION_NUMBER, &s->timeout_ms, true },
 		{ 0 },
 	};
@@ -71,7 +71,7 @@ static int parse(int argc, char **argv, struct settings *s, struct mountd *m, st
 		return error_set(err, EINVAL, "timeout_ms=%llu is not between 1 and 600000",
 			(unsigned long long)s->timeout_ms);
 	m->workers.timeout_ms = (int)s->timeout_ms;
-	return virtiofsd_flavour_read(s->flavour, s->virtiofsd, &m->flavour, err);
+	return virtiofsd_args(s->virtiofsd, s->cache, &m->virtiofsd_args, err);
 }
 
 /* A bundle is a name in a directory: the other containers' bundles lie in the same. */

@@ -29,7 +29,7 @@ struct mountd {
 	const char *bundle;  /* the name of the first bundle in there */
 	const char *sandbox; /* id */
 	const char *events;  /* path of containerd's ttRPC socket; NULL: none */
-	enum virtiofsd_flavour flavour;
+	const char *const *virtiofsd_args;
 	struct prefixes rootfs;
 	struct stdio_prefixes stdio;
 	struct workers workers;

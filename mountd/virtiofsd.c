@@ -19,6 +19,12 @@
  * cache=auto		the host changes files under the guest: kubelet swaps the
  *			symbolic links of secrets and config maps. "always" would hide
  *			that for a day; "none" forbids mmap of writable files.
+ *			With it each open drops what the guest has of the file, so a
+ *			program is read again whenever it is started.
+ * cache=always,timeout=1
+ *			virtio_fs_cache=keep: names and attributes are asked for again
+ *			after a second, as with auto; what the guest has of a file is
+ *			dropped when its time or size turns out to have changed.
  * announce_submounts	every container's root and volume has its own st_dev in the
  *			guest; else files of two of them with the same inode number look
  *			like hard links (find, tar, rsync).
@@ -41,27 +47,13 @@
  * sandbox=namespace	it adds a PID, mount and network namespace and its own seccomp
  *			filter to what the slot has built.
  */
-static const char *const args_c[] = {
-	"--fd=3",
-	"-f",
-	"-o",
-	"source=" VIRTIOFSD_SHARE,
-	"-o",
-	"sandbox=namespace",
-	"-o",
-	"cache=auto",
-	"-o",
-	"announce_submounts",
-	"-o",
-	"xattr",
-	"-o",
-	"modcaps=-mknod",
-	"-o",
-	"log_level=warn",
-	"--thread-pool-size=64",
-	"--rlimit-nofile=0",
-	NULL,
-};
+#define ARGS_C                                                                            \
+	"--fd=3", "-f", "-o", "source=" VIRTIOFSD_SHARE, "-o", "sandbox=namespace", "-o", \
+		"announce_submounts", "-o", "xattr", "-o", "modcaps=-mknod", "-o",        \
+		"log_level=warn", "--thread-pool-size=64", "--rlimit-nofile=0"
+
+static const char *const args_c[] = { ARGS_C, "-o", "cache=auto", NULL };
+static const char *const args_c_keep[] = { ARGS_C, "-o", "cache=always", "-o", "timeout=1", NULL };
 
 /* inode-file-handles=never: a handle opens files beyond the share, and needs DAC_READ_SEARCH. */
 static const char *const args_rust[] = {
@@ -82,23 +74,20 @@ static const char *const args_rust[] = {
 
 _Static_assert(VIRTIOFSD_LISTENER == 3, "the arguments name it");
 
-const char *const *virtiofsd_args(enum virtiofsd_flavour flavour)
-{
-	return flavour == VIRTIOFSD_RUST ? args_rust : args_c;
-}
-
-int virtiofsd_flavour_read(const char *text, const char *binary, enum virtiofsd_flavour *ret,
+int virtiofsd_args(const char *binary, const char *cache, const char *const **ret,
 	struct error *err)
 {
-	if (!text) {
-		/* Distributions put QEMU's own into QEMU's directory: /usr/lib/qemu/virtiofsd */
-		*ret = strstr(binary, "/qemu/") ? VIRTIOFSD_C : VIRTIOFSD_RUST;
-		return 0;
-	}
-	if (strcmp(text, "c") != 0 && strcmp(text, "rust") != 0)
-		return error_set(err, EINVAL, "virtiofsd_flavour '%s' is neither 'c' nor 'rust'",
-			text);
-	*ret = text[0] == 'c' ? VIRTIOFSD_C : VIRTIOFSD_RUST;
+	/* Distributions put QEMU's own into QEMU's directory: /usr/lib/qemu/virtiofsd */
+	bool is_c = strstr(binary, "/qemu/"), keep = strcmp(cache, "keep") == 0;
+
+	if (!keep && strcmp(cache, "auto") != 0)
+		return error_set(err, EINVAL, "virtio_fs_cache=%s: auto or keep", cache);
+	if (keep && !is_c)
+		return error_set(err, EINVAL,
+			"virtio_fs_cache=keep: %s would not ask the host again for a day; only "
+			"the virtiofsd of QEMU 7 can be told to",
+			binary);
+	*ret = !is_c ? args_rust : keep ? args_c_keep : args_c;
 	return 0;
 }
 
@@ -185,7 +174,7 @@ static int wait_exec(int slot, int timeout_ms, struct error *err)
 	return error_set(err, theirs.code, "%s", theirs.msg);
 }
 
-int virtiofsd_start(int slot, int private, enum virtiofsd_flavour flavour, int timeout_ms,
+int virtiofsd_start(int slot, int private, const char *const *args, int timeout_ms,
 	struct error *err)
 {
 	_cleanup_close_ int listener = -1;
@@ -194,7 +183,7 @@ int virtiofsd_start(int slot, int private, enum virtiofsd_flavour flavour, int t
 
 	if (connected < 0)
 		return connected;
-	r = send_job(slot, virtiofsd_args(flavour), listener, err);
+	r = send_job(slot, args, listener, err);
 	if (r == 0)
 		r = wait_exec(slot, timeout_ms, err);
 	return r < 0 ? r : fd_steal(&connected);

@@ -30,6 +30,7 @@ static const struct {
 	{ "max_sandboxes", VALUE_NUMBER, MEMBER(max_sandboxes), 1, 100000 },
 	{ "qemu", VALUE_TEXT, MEMBER(qemu), 0, 0 },
 	{ "virtiofsd", VALUE_TEXT, MEMBER(virtiofsd), 0, 0 },
+	{ "virtio_fs_cache", VALUE_TEXT, MEMBER(virtio_fs_cache), 0, 0 },
 	{ "kernel", VALUE_TEXT, MEMBER(kernel), 0, 0 },
 	{ "initrd", VALUE_TEXT, MEMBER(initrd), 0, 0 },
 	{ "cmdline", VALUE_TEXT, MEMBER(cmdline), 0, 0 },
@@ -166,6 +167,7 @@ static void set_defaults(struct config *c, const char *prefix)
 	c->uid_base = 2000000000;
 	c->max_sandboxes = 10000;
 	strcpy(c->qemu, "/usr/bin/qemu-system-x86_64");
+	strcpy(c->virtio_fs_cache, "auto");
 	snprintf(c->kernel, sizeof(c->kernel), "%.400s/share/bulkhead/kernel", prefix);
 	snprintf(c->initrd, sizeof(c->initrd), "%.400s/share/bulkhead/initrd", prefix);
 	strcpy(c->accel, "auto");

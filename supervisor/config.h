@@ -28,6 +28,7 @@ struct config {
 	uint64_t max_sandboxes;
 	char qemu[CONFIG_PATH_MAX];
 	char virtiofsd[CONFIG_PATH_MAX]; /* "": the first that is installed */
+	char virtio_fs_cache[8];	 /* auto or keep: mountd/virtiofsd.h */
 	char kernel[CONFIG_PATH_MAX];
 	char initrd[CONFIG_PATH_MAX];
 	char cmdline[2048];

@@ -261,6 +261,7 @@ static void supervisor_words(const struct launch *l, uint64_t t0, struct words *
 	words_say(w, "libexec=%s", c->libexec);
 	words_say(w, "qemu=%s", c->qemu);
 	words_say(w, "virtiofsd=%s", c->virtiofsd);
+	words_say(w, "virtio_fs_cache=%s", c->virtio_fs_cache);
 	words_say(w, "kernel=%s", c->kernel);
 	words_say(w, "initrd=%s", c->initrd);
 	words_say(w, "cmdline=%s", c->cmdline);

@@ -348,7 +348,7 @@ static void wait_cause(struct supervisor *s)
 
 static const struct option *option_table(struct supervisor_options *o)
 {
-	static struct option table[32];
+	static struct option table[40];
 	const struct option rows[] = {
 		{ "id", OPTION_TEXT, &o->id, false },
 		{ "namespace", OPTION_TEXT, &o->namespace, false },
@@ -357,6 +357,7 @@ static const struct option *option_table(struct supervisor_options *o)
 		{ "libexec", OPTION_TEXT, &o->libexec, false },
 		{ "qemu", OPTION_TEXT, &o->qemu, false },
 		{ "virtiofsd", OPTION_TEXT, &o->virtiofsd, false },
+		{ "virtio_fs_cache", OPTION_TEXT, &o->virtio_fs_cache, false },
 		{ "kernel", OPTION_TEXT, &o->kernel, false },
 		{ "initrd", OPTION_TEXT, &o->initrd, false },
 		{ "cmdline", OPTION_TEXT, &o->cmdline, false },

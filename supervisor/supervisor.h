@@ -28,7 +28,7 @@ enum supervisor_fd {
 struct supervisor_options {
 	const char *id, *namespace, *bundle, *dir, *libexec;
 	const char *qemu, *virtiofsd, *kernel, *initrd, *cmdline, *accel, *accel_why, *events;
-	const char *network_model;
+	const char *virtio_fs_cache, *network_model;
 	uint64_t network_queues, disable_vhost_net;
 	uint64_t uid_base, hello_timeout_ms;
 	uint64_t vcpus, memory_mib, max_vcpus, max_memory_mib;

@@ -192,6 +192,7 @@ static void words_for(struct words *w, const struct tree *t, enum role role)
 		words_say(w, "bundle=%s", o->bundle);
 		words_say(w, "sandbox=%s", o->id);
 		words_say(w, "virtiofsd=%s", o->virtiofsd);
+		words_say(w, "virtio_fs_cache=%s", o->virtio_fs_cache);
 		say_list(w, "rootfs_prefix", &o->rootfs_prefix);
 		say_list(w, "stdio_prefix", &o->stdio_prefix);
 		say_list(w, "log_prefix", &o->log_prefix);

@@ -227,6 +227,13 @@ def not_installed(ctx, key, path):
         refused(hand, path)
 
 
+@each([("always", "/usr/lib/qemu/virtiofsd", "virtio_fs_cache=always: auto or keep"),
+       ("keep", "/usr/bin/true", "virtio_fs_cache=keep: /usr/bin/true would not ask the host again")], vm=True)
+def a_cache_that_cannot_be_had(ctx, cache, virtiofsd, sentence):
+    with hand_made(ctx, virtiofsd=virtiofsd, virtio_fs_cache=cache) as hand:
+        refused(hand, sentence)
+
+
 @each([("colour", "red", "colour"), ("memory_mib", "lots", "memory_mib"), ("accel", "magic", "accel")],
       vm=True)
 def a_configuration_that_is_wrong(ctx, key, value, word):

@@ -249,6 +249,7 @@ static const char *listen_in_dir(int *ret_fd)
 static void prepare(void)
 {
 	struct mountd *m = &run.mountd;
+	struct error err = ERROR_INIT;
 
 	make_files();
 	*m = (struct mountd){ .share = SHARE_INIT, .bundle = "s1", .sandbox = "s1",
@@ -265,6 +266,7 @@ static void prepare(void)
 	m->events = listen_in_dir(&run.events);
 	m->proc = fcntl(open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC), F_DUPFD_CLOEXEC,
 		SIM_FD_OURS + 100);
+	SIM_CHECK(virtiofsd_args("/usr/lib/qemu/virtiofsd", "auto", &m->virtiofsd_args, &err) == 0);
 	run.cwd = fcntl(open(".", O_PATH | O_CLOEXEC), F_DUPFD_CLOEXEC, SIM_FD_OURS + 100);
 }
 

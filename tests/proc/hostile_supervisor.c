@@ -51,7 +51,7 @@ static void world_make(void)
 static int spawn_supervisor(int log)
 {
 	static const char *const args[] = { "id=s1", "namespace=ns1", "bundle=/mnt",
-		"dir=/mnt/sandbox", "libexec=/mnt", "qemu=/q", "virtiofsd=/v", "kernel=/k",
+		"dir=/mnt/sandbox", "libexec=/mnt", "qemu=/q", "virtiofsd=/v", "virtio_fs_cache=auto", "kernel=/k",
 		"initrd=/i", "cmdline=x", "accel=tcg", "accel_why=", "network_model=none",
 		"network_queues=1", "disable_vhost_net=1", "uid_base=2000000200", "vcpus=1",
 		"memory_mib=64", "max_vcpus=1", "max_memory_mib=64",

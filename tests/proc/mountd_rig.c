@@ -117,12 +117,12 @@ struct rig rig_start(const char *const *more)
 	const char *args[16] = { "uid=0", "share=/mnt/share", "bundle=/mnt/bundles/first",
 		"sandbox=" SANDBOX, "rootfs_prefix=/mnt/snap", "rootfs_prefix=/mnt/none",
 		"stdio_prefix=/mnt/stdio", "log_prefix=/mnt/log", "log_prefix=/mnt/logs/none",
-		virtiofsd };
+		virtiofsd, "virtio_fs_cache=auto" };
 	int ctl[2], log[2], frontend[2], agentd[2], vmmd[2], slot[2];
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	int bundle = open("/mnt/bundles/first", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct rig r = { .nothing = void_start() };
-	size_t n = 10;
+	size_t n = 11;
 
 	snprintf(virtiofsd, sizeof(virtiofsd), "virtiofsd=%s", rig_virtiofsd);
 	while (more && *more)

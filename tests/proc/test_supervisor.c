@@ -143,7 +143,7 @@ static void spawn(struct rig *rig, int log)
 {
 	char libexec[128], dir[128], uid_base[64], cid[32];
 	const char *const args[] = { "id=c1", "namespace=n", "bundle=/b", dir, libexec, "qemu=/q",
-		"virtiofsd=/v", "kernel=/k", "initrd=/i", "cmdline=c", "accel=tcg", "accel_why=", "network_model=none",
+		"virtiofsd=/v", "virtio_fs_cache=auto", "kernel=/k", "initrd=/i", "cmdline=c", "accel=tcg", "accel_why=", "network_model=none",
 		"network_queues=1", "disable_vhost_net=1", uid_base,
 		"vcpus=1", "memory_mib=64", "max_vcpus=1",
 		"max_memory_mib=64", "overhead_millicpus=0", "overhead_memory_mib=0", "hello_timeout_ms=1000", "vm_oom_score_adj=1000",

@@ -439,23 +439,33 @@ static bool has(const char *const *args, const char *want)
 
 TEST(virtiofsd_arguments)
 {
-	enum virtiofsd_flavour flavour;
+	static const char qemus[] = "/usr/lib/qemu/virtiofsd", other[] = "/usr/libexec/virtiofsd";
+	const char *const *args = NULL;
 	struct error err = ERROR_INIT;
 
-	CHECK_INT(virtiofsd_flavour_read(NULL, "/usr/lib/qemu/virtiofsd", &flavour, &err), 0);
-	CHECK_INT(flavour, VIRTIOFSD_C);
-	CHECK_INT(virtiofsd_flavour_read(NULL, "/usr/libexec/virtiofsd", &flavour, &err), 0);
-	CHECK_INT(flavour, VIRTIOFSD_RUST);
-	CHECK_INT(virtiofsd_flavour_read("c", "/usr/libexec/virtiofsd", &flavour, &err), 0);
-	CHECK_INT(flavour, VIRTIOFSD_C);
-	CHECK_INT(virtiofsd_flavour_read("go", "/usr/libexec/virtiofsd", &flavour, &err), -EINVAL);
+	CHECK_INT(virtiofsd_args(qemus, "auto", &args, &err), 0);
+	CHECK(has(args, "sandbox=namespace"));
+	CHECK(has(args, "source=/share"));
+	CHECK(has(args, "modcaps=-mknod"));
+	CHECK(has(args, "cache=auto"));
 
-	CHECK(has(virtiofsd_args(VIRTIOFSD_C), "sandbox=namespace"));
-	CHECK(has(virtiofsd_args(VIRTIOFSD_C), "source=/share"));
-	CHECK(has(virtiofsd_args(VIRTIOFSD_C), "modcaps=-mknod"));
-	CHECK(has(virtiofsd_args(VIRTIOFSD_RUST), "--sandbox=namespace"));
-	CHECK(has(virtiofsd_args(VIRTIOFSD_RUST), "--shared-dir=/share"));
-	CHECK(has(virtiofsd_args(VIRTIOFSD_RUST), "--inode-file-handles=never"));
+	CHECK_INT(virtiofsd_args(qemus, "keep", &args, &err), 0);
+	CHECK(has(args, "sandbox=namespace"));
+	CHECK(has(args, "cache=always"));
+	CHECK(has(args, "timeout=1"));
+	CHECK(!has(args, "cache=auto"));
+
+	CHECK_INT(virtiofsd_args(other, "auto", &args, &err), 0);
+	CHECK(has(args, "--sandbox=namespace"));
+	CHECK(has(args, "--shared-dir=/share"));
+	CHECK(has(args, "--inode-file-handles=never"));
+	CHECK(has(args, "--cache=auto"));
+
+	/* "always" without a timeout would hide for a day what the host does. */
+	CHECK_INT(virtiofsd_args(other, "keep", &args, &err), -EINVAL);
+	CHECK_CONTAINS(err.msg, "/usr/libexec/virtiofsd would not ask the host again for a day");
+	CHECK_INT(virtiofsd_args(qemus, "always", &args, &err), -EINVAL);
+	CHECK_CONTAINS(err.msg, "virtio_fs_cache=always: auto or keep");
 }
 
 static struct spec spec_with(const char *devices, const char *rules)
