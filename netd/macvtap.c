@@ -216,7 +216,7 @@ static int make_one(struct macvtaps *m, struct nl_sock *sk, int uevents, const s
 {
 	struct tap *t = &m->made[m->n].tap;
 	struct error *err = &m->why;
-	dev_t dev;
+	dev_t dev = 0;
 	int ifindex, r;
 
 	m->made[m->n].lower = link->ifindex;

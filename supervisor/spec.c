@@ -133,7 +133,7 @@ static int read_hugepages(struct json_object *limits, struct spec *s, struct err
 	size_t n = json_object_is_type(limits, json_type_array) ? json_object_array_length(limits) : 0;
 
 	for (size_t i = 0; i < n; i++) {
-		int64_t limit;
+		int64_t limit = 0;
 		int r = read_limit(member(json_object_array_get_idx(limits, i), "limit"),
 			"linux.resources.hugepageLimits[].limit", &limit, err);
 
