@@ -260,6 +260,16 @@ static void default_virtiofsd(struct config *c)
 		strcpy(c->virtiofsd, places[0]);
 }
 
+/* mountd tells by its place which it is, and Debian 13 has a link in the other one's. */
+static void follow_virtiofsd(struct config *c)
+{
+	char path[PATH_MAX];
+
+	/* What is not there is said when it is opened. */
+	if (realpath(c->virtiofsd, path) && strlen(path) < sizeof(c->virtiofsd))
+		strcpy(c->virtiofsd, path);
+}
+
 int config_load(struct config *ret, struct error *err)
 {
 	char prefix[PATH_MAX], path[PATH_MAX + 32];
@@ -307,6 +317,7 @@ int config_resolve(struct config *c, struct error *err)
 		return error_set(err, EINVAL, "agent_transport=%s: serial or vsock",
 			c->agent_transport);
 	default_virtiofsd(c);
+	follow_virtiofsd(c);
 	r = resolve_accel(c, err);
 	return r < 0 ? r : default_cmdline(c, err);
 }

@@ -5,7 +5,7 @@ import os
 
 from lib import lab, proc
 from lib.proc import Sandbox
-from lib.runner import Skip, check, check_equal, each
+from lib.runner import Skip, check, check_equal, each, test
 from lib.shim import HandMade
 from test_exec import process
 from test_network import end
@@ -55,7 +55,7 @@ def write(path, data, flags=0):
 
 
 def need_qemus():
-    if not os.access(QEMUS, os.X_OK):
+    if os.path.realpath(QEMUS) != QEMUS:
         raise Skip("no virtiofsd of QEMU 7")
 
 
@@ -66,6 +66,18 @@ def bytes_read(sandbox):
         inner = int(f.read())
     with open(f"/proc/{inner}/io") as f:
         return int(f.readline().split()[1])
+
+
+@test()
+def virtiofsd_by_a_link(ctx):
+    """Its place says which of the two it is: the place that the link leads to."""
+    there = os.path.realpath(QEMUS)
+    directory = os.path.join(lab.work_dir(), "bin" if "/qemu/" in there else "qemu")
+    os.mkdir(directory)
+    os.symlink(there, f"{directory}/virtiofsd")
+    with HandMade(ctx.containerd, ctx.new_id(), bin_dir=ctx.other_prefix(virtiofsd=f"{directory}/virtiofsd")) as hand:
+        end(hand, hand.run())
+    proc.run(["rm", "-r", directory], check=True)
 
 
 @each(["auto", "keep"], vm=True, deadline=180)
