@@ -51,7 +51,7 @@ def update_is_read_back_from_the_guest(ctx):
         h.task.delete(h.id, "e")
         refused("InvalidArgument", h.task.update, h.id, {"memory": {"limit": "much"}})
         # What the guest's kernel does not take is an error too, and changes nothing.
-        message = refused("Unknown", h.task.update, h.id, {"cpu": {"quota": 10, "period": 10}})
+        message = refused("Unknown", h.task.update, h.id, {"cpu": {"quota": 10, "period": 100}})
         check_contains(message, "update")
         kind, stats = h.task.stats(h.id)
         check(kind in ("io.containerd.cgroups.v1.Metrics", "io.containerd.cgroups.v2.Metrics"), kind)
