@@ -170,15 +170,15 @@ void get_guest_details(uint32_t stream, const ProtobufCMessage *message)
 
 #define MEMORY_BLOCKS "/sys/devices/system/memory/memory[0-9]*/state"
 
-/* Write text to every file of a pattern; return how many say so afterwards. */
-static unsigned int online(const char *pattern, const char *text)
+/* Write text to files of a pattern until so many say it; return how many do. */
+static unsigned int online(const char *pattern, const char *text, size_t enough)
 {
 	unsigned int n = 0;
 	glob_t found;
 
 	if (glob(pattern, 0, NULL, &found) != 0)
 		return 0;
-	for (size_t i = 0; i < found.gl_pathc; i++) {
+	for (size_t i = 0; i < found.gl_pathc && n < enough; i++) {
 		char now[16] = "";
 
 		if (file_read(found.gl_pathv[i], now, sizeof(now)) > 0 &&
@@ -204,7 +204,7 @@ static unsigned int blocks_at_boot;
 
 void sandbox_init(void)
 {
-	blocks_at_boot = online(MEMORY_BLOCKS, "online");
+	blocks_at_boot = online(MEMORY_BLOCKS, "online", SIZE_MAX);
 }
 
 /* CPUs and memory blocks appear a while after the host plugged them. */
@@ -212,14 +212,15 @@ static int online_work(const void *arg, struct job_report *report, struct error 
 {
 	const Grpc__OnlineCPUMemRequest *request = arg;
 	uint64_t until = now_ms() + ONLINE_TIMEOUT_S * 1000, mib = 0, block = block_mib();
+	/* cpu0 has no such file: it is always there. */
+	size_t others = request->nb_cpus > 0 ? request->nb_cpus - 1 : SIZE_MAX;
 	unsigned int cpus;
 
 	(void)report;
 	for (;;) {
-		/* cpu0 has no such file: it is always there. */
-		cpus = 1 + online("/sys/devices/system/cpu/cpu[0-9]*/online", "1");
+		cpus = 1 + online("/sys/devices/system/cpu/cpu[0-9]*/online", "1", others);
 		if (!request->cpu_only)
-			mib = (online(MEMORY_BLOCKS, "online") - blocks_at_boot) * block;
+			mib = (online(MEMORY_BLOCKS, "online", SIZE_MAX) - blocks_at_boot) * block;
 		if (!request->wait ||
 		        (cpus >= request->nb_cpus && mib >= request->plugged_mib))
 			return 0;
