@@ -4,8 +4,8 @@
  * containers may use and what a VM needs itself, as at its start. Only when the
  * guest uses what was plugged in is the container's limit set.
  *
- * A VM never shrinks: the guest need not give back what it has, and QEMU does not
- * survive the removal of an emulated CPU. So a step that fails leaves what has been
+ * A VM never shrinks: the guest need not give back what it has, and an emulated CPU
+ * stays where it is. So a step that fails leaves what has been
  * plugged in where it is, counted, for the next Update; the limits are the old ones.
  * They run one after another, because each counts on what the others have done.
  */

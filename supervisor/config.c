@@ -249,6 +249,18 @@ static int resolve_accel(struct config *c, struct error *err)
 	return 0;
 }
 
+/*
+ * Emulated CPUs are all there from the start (vmmd/hotplug_cpu.c), which each boot pays for, and
+ * more than the host has make nothing faster.
+ */
+static void limit_emulated_cpus(struct config *c)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (strcmp(c->accel, "tcg") == 0 && n > 0 && c->max_vcpus > (uint64_t)n)
+		c->max_vcpus = (uint64_t)n;
+}
+
 static void default_virtiofsd(struct config *c)
 {
 	static const char *const places[] = { "/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd" };
@@ -319,5 +331,8 @@ int config_resolve(struct config *c, struct error *err)
 	default_virtiofsd(c);
 	follow_virtiofsd(c);
 	r = resolve_accel(c, err);
-	return r < 0 ? r : default_cmdline(c, err);
+	if (r < 0)
+		return r;
+	limit_emulated_cpus(c);
+	return default_cmdline(c, err);
 }

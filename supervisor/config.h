@@ -35,7 +35,7 @@ struct config {
 	char accel[8];	    /* as QEMU names it; "auto" in the file is resolved by config_resolve() */
 	char accel_why[96]; /* why "auto" is not KVM; else "" */
 	uint64_t vcpus, memory_mib; /* of a sandbox without limits */
-	uint64_t max_vcpus, max_memory_mib; /* to which Update may raise a VM that runs */
+	uint64_t max_vcpus, max_memory_mib; /* to which Update may raise a VM that runs; TCG: CPUs of the host at most */
 	/* What a VM needs itself, beside its limits. */
 	uint64_t overhead_millicpus, overhead_memory_mib;
 	char network_model[16];		 /* tcfilter, macvtap or none */

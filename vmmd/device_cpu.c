@@ -2,11 +2,8 @@
 
 #include "vmmd/qemu_fields.h"
 
-static const char *const cpu_drivers[] = {
-	[CPU_DRIVER_TCG] = "max-x86_64-cpu",
-	[CPU_DRIVER_KVM] = "host-x86_64-cpu",
-	NULL,
-};
+/* Emulated CPUs are there from the start: hotplug_cpu.c. */
+static const char *const cpu_drivers[] = { "host-x86_64-cpu", NULL };
 
 static const struct qemu_field device_cpu_fields[] = {
 	WORD(device_cpu, driver, "driver", cpu_drivers, .implicit = true),
@@ -19,12 +16,11 @@ static const struct qemu_field device_cpu_fields[] = {
 };
 CLASS(device_cpu, .name = "device", .style = QEMU_STYLE_JSON);
 
-int device_cpu_init(struct device_cpu *o, enum cpu_driver driver, const char *id, struct error *err)
+int device_cpu_init(struct device_cpu *o, const char *id, struct error *err)
 {
 	int r;
 
 	qemu_object_init(&o->base, &device_cpu_class);
-	o->driver = driver;
 	r = qemu_set_id(o->id, "", id, err);
 	return r < 0 ? r : qemu_object_check(&o->base, err);
 }

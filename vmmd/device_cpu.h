@@ -3,11 +3,9 @@
 
 #include "vmmd/qemu_object.h"
 
-enum cpu_driver { CPU_DRIVER_TCG, CPU_DRIVER_KVM }; /* as enum accel_type */
-
 struct device_cpu {
 	struct qemu_object base;
-	unsigned driver; /* enum cpu_driver; the models of -cpu */
+	unsigned driver; /* the model of -cpu: there is one */
 	char id[QEMU_ID_SIZE];
 	uint64_t socket_id, die_id, core_id, thread_id;
 };
@@ -15,5 +13,4 @@ struct device_cpu {
 extern const struct qemu_class device_cpu_class;
 
 /* All numbers 0: the caller sets them and checks. */
-int device_cpu_init(struct device_cpu *o, enum cpu_driver driver, const char *id,
-	struct error *err);
+int device_cpu_init(struct device_cpu *o, const char *id, struct error *err);

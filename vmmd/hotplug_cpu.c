@@ -82,17 +82,10 @@ static int do_device(void *ctx, struct error *err)
 	return r < 0 ? r : call_add(cpu->base.vm, "device_add", &cpu->device.base, err);
 }
 
-/*
- * Under TCG the memory map goes on to tell a CPU that is gone of its changes, and QEMU
- * writes into what it has freed (7.2: the next device that comes is its end).
- */
 static int undo_device(void *ctx, struct error *err)
 {
 	struct cpu_plug *cpu = ctx;
 
-	if (cpu->base.vm->options->accel == ACCEL_TCG)
-		return error_set(err, EOPNOTSUPP,
-			"QEMU does not survive the removal of an emulated CPU");
 	return vm_device_del(cpu->base.vm, cpu->device.id, err);
 }
 
@@ -101,19 +94,46 @@ static const struct step steps[] = {
 	{ "device_add", do_device, undo_device },
 };
 
+/*
+ * QEMU 7.2 does not survive it when an emulated CPU comes or goes. One that comes wants a region of
+ * the buffer for translated code, and QEMU aborts when all are taken just then (tcg/region.c). Of one
+ * that has gone the memory map still tells the changes, into what has been freed. And newer
+ * kernels (6.12.117 is one) count only what is there from the start where they do not know
+ * the hypervisor. So all are there from the start, and the guest's kernel is told how many to use.
+ */
+static int do_spare(void *ctx, struct error *err)
+{
+	struct cpu_plug *cpu = ctx;
+
+	if (cpu->base.vm->spare_cpus == 0)
+		return error_set(err, ENOSPC, "the VM has all the CPUs it may have");
+	cpu->base.vm->spare_cpus--;
+	return 0;
+}
+
+static int undo_spare(void *ctx, struct error *err)
+{
+	(void)ctx;
+	return error_set(err, EOPNOTSUPP, "an emulated CPU is there from the start and stays");
+}
+
+static const struct step emulated_steps[] = {
+	{ "spare CPU", do_spare, undo_spare },
+};
+
 int hotplug_add_cpu(struct vm *vm, uint32_t index, struct error *err)
 {
+	const bool kvm = vm->options->accel == ACCEL_KVM;
 	struct cpu_plug *cpu =
-		plugged_new(vm, sizeof(*cpu), HOTPLUG_CPU, index, steps, ARRAY_SIZE(steps), err);
-
+		plugged_new(vm, sizeof(*cpu), HOTPLUG_CPU, index, kvm ? steps : emulated_steps,
+			kvm ? ARRAY_SIZE(steps) : ARRAY_SIZE(emulated_steps), err);
 	char id[QEMU_ID_SIZE];
 	int r;
 
 	if (!cpu)
 		return -err->code;
 	snprintf(id, sizeof(id), "cpu%u", cpu->base.number);
-	r = device_cpu_init(&cpu->device,
-		vm->options->accel == ACCEL_KVM ? CPU_DRIVER_KVM : CPU_DRIVER_TCG, id, err);
+	r = device_cpu_init(&cpu->device, id, err);
 	if (r < 0) {
 		free(cpu);
 		return r;

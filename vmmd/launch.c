@@ -197,17 +197,30 @@ static int launch(struct vm *vm, const struct qemu_config *config, const Ipc__Vm
  * too fast then, and every deadline in the guest with them (measured, with 20 guests on two CPUs). So
  * that counter is no clock there. The agent is told where to serve as Kata's would be.
  */
-static int append_of(const struct vmmd_options *o, char **ret, struct error *err)
+static int append_of(const struct vm *vm, unsigned vcpus, char **ret, struct error *err)
 {
-	const char *tsc = o->accel == ACCEL_TCG ? "unstable" : "reliable";
-	const int r = o->cid ? asprintf(ret, "%s tsc=%s agent.server_addr=vsock://-1:%d", o->append,
-				       tsc, VSOCK_AGENT_PORT) :
-			       asprintf(ret, "%s tsc=%s", o->append, tsc);
+	const struct vmmd_options *o = vm->options;
+	char cpus[32] = "", agent[64] = "";
 
-	if (r >= 0)
+	if (vm->spare_cpus)
+		snprintf(cpus, sizeof(cpus), " maxcpus=%u", vcpus);
+	if (o->cid)
+		snprintf(agent, sizeof(agent), " agent.server_addr=vsock://-1:%d",
+			VSOCK_AGENT_PORT);
+	if (asprintf(ret, "%s tsc=%s%s%s", o->append,
+		    o->accel == ACCEL_TCG ? "unstable" : "reliable", cpus, agent) >= 0)
 		return 0;
 	*ret = NULL;
 	return error_errno(err, ENOMEM, "the guest's command line");
+}
+
+/* How many more an emulated machine has, for what may be added: hotplug_cpu.c says why. */
+static unsigned spare_cpus(const struct vm *vm, const Ipc__VmmdLaunch *request)
+{
+	return vm->options->accel == ACCEL_TCG && request->vcpus > 0 &&
+			request->max_vcpus > request->vcpus ?
+		request->max_vcpus - request->vcpus :
+		0;
 }
 
 int vm_launch(struct vm *vm, const Ipc__VmmdLaunch *request, struct error *err)
@@ -218,7 +231,7 @@ int vm_launch(struct vm *vm, const Ipc__VmmdLaunch *request, struct error *err)
 		.name = vm->options->name,
 		.machine = vm->options->machine,
 		.accel = vm->options->accel,
-		.vcpus = request->vcpus,
+		.vcpus = request->vcpus + spare_cpus(vm, request),
 		.memory_mib = request->memory_mib,
 		.max_vcpus = request->max_vcpus,
 		.memory_slots = request->max_memory_mib ? MEMORY_SLOTS : 0,
@@ -226,8 +239,10 @@ int vm_launch(struct vm *vm, const Ipc__VmmdLaunch *request, struct error *err)
 		.kernel = "/kernel",
 		.initrd = "/initrd",
 	};
-	int r = append_of(vm->options, &append, err);
+	int r;
 
+	vm->spare_cpus = spare_cpus(vm, request);
+	r = append_of(vm, request->vcpus, &append, err);
 	if (r < 0)
 		return r;
 	config.append = append;

@@ -49,6 +49,7 @@ struct vm {
 	enum vm_left left;
 	struct nics nics; /* that have come from netd and are no devices yet */
 	struct hotplug hotplug;
+	unsigned spare_cpus; /* emulated, and not the guest's yet */
 	uint64_t virtio_mem_size, virtio_mem_wanted; /* bytes: what the guest has taken, is to take */
 	bool exited;
 	int status;     /* once exited: as a shell says it */
