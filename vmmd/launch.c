@@ -231,7 +231,6 @@ int vm_launch(struct vm *vm, const Ipc__VmmdLaunch *request, struct error *err)
 		.name = vm->options->name,
 		.machine = vm->options->machine,
 		.accel = vm->options->accel,
-		.vcpus = request->vcpus + spare_cpus(vm, request),
 		.memory_mib = request->memory_mib,
 		.max_vcpus = request->max_vcpus,
 		.memory_slots = request->max_memory_mib ? MEMORY_SLOTS : 0,
@@ -246,6 +245,7 @@ int vm_launch(struct vm *vm, const Ipc__VmmdLaunch *request, struct error *err)
 	if (r < 0)
 		return r;
 	config.append = append;
+	config.vcpus = request->vcpus + vm->spare_cpus;
 	log_info("launch %s: accel=%s, %u vCPUs, %u MiB%s, %zu NICs", vm->options->qemu,
 		accels[config.accel], request->vcpus, request->memory_mib,
 		request->share ? ", shared directory" : "", request->n_nics);
